@@ -1,0 +1,1 @@
+//! The Kafka edge: records, producer, topics, dead letters.

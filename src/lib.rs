@@ -1,0 +1,31 @@
+//! `b24kafka` moves the offline events of Bitrix24 portals into Apache Kafka and loses none of them.
+//!
+//! # The map
+//!
+//! ```text
+//! portal queue --get (reserve)--> bitrix --> runner --> kafka --acknowledgements--> runner --clear--> portal queue
+//!                                               |
+//!                                           protocol          decides; never acts
+//! ```
+//!
+//! # Who may import whom
+//!
+//! ```text
+//! main -> cli -> app -> fleet -> runner -> protocol
+//!                 |       +-> registry  +-> bitrix -> protocol::{types, exchange}
+//!                 +-> http              +-> kafka  -> protocol::types
+//!                 +-> config, telemetry +-> metrics (a leaf)
+//! ```
+//!
+//! `protocol` imports the standard library only. `bitrix`, `kafka`, `http` and `registry` never import each other.
+//! `sim` imports nothing of the bridge but the catalogue. `tests/tidy.rs` checks all of this.
+
+pub mod bitrix;
+pub mod cli;
+pub mod config;
+pub mod kafka;
+pub mod metrics;
+pub mod protocol;
+pub mod registry;
+pub mod sim;
+pub mod telemetry;

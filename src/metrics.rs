@@ -1,0 +1,1 @@
+//! The metrics, all of them, in one place.

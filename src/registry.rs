@@ -1,0 +1,1 @@
+//! The portals and their tokens, durably.
