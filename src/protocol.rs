@@ -1,7 +1,25 @@
-//! The protocol core: pure state machines.
+//! The protocol core: pure state machines that decide, and never act.
 //!
-//! No IO, no clock, no randomness, no logger, no allocation-free heroics: inputs are values, outputs are a list of
-//! actions, and the same input in the same state always gives the same result.
+//! # Contract
+//!
+//! - [`queue::Queue::step`] takes the time and one [`queue::Input`], and appends [`queue::Action`]s. It never blocks and
+//!   never fails: every input is answered in every state, a stale or doubled one harmlessly.
+//! - The driver performs all actions of one step before it makes the next, and answers each
+//!   [`queue::Action::Exchange`] with exactly one [`queue::Input::Exchanged`], and each row of a publication with one
+//!   [`types::Delivery`]. What it does not know it reports as unknown, never as done or refused.
+//! - [`queue::Queue::deadline`] is the only timer. Firing late or twice is harmless.
+//! - No IO, no clock, no randomness, no logger: `clippy.toml` names what is forbidden here. States, inputs and actions are
+//!   `Clone + Debug + Eq + Hash` over ordered collections, so that a state is a state of the exhaustive model
+//!   (`tests/model.rs`, which compiles these very files on their own).
+//!
+//! [`invariants`] names what holds in every state.
 
 pub mod exchange;
+pub mod invariants;
+pub mod ledger;
+pub mod pace;
+pub mod queue;
+pub mod recovery;
+pub mod seeded;
+pub mod token;
 pub mod types;

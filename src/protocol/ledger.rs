@@ -1,0 +1,293 @@
+//! Which rows are held, published, acknowledged, refused and being confirmed. "May it be cleared?" is asked here only.
+
+use std::collections::BTreeMap;
+
+use super::{
+    exchange::{CLEAR_IDS, Clear, Cleared},
+    queue::Received,
+    seeded::{Bug, Seeded},
+    types::{Delivery, EntityKey, NonEmpty, ProcessId, Refusal, RowId},
+};
+
+/// Where a row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum State {
+    /// To be produced.
+    Waiting,
+    /// Handed to Kafka; its report is outstanding.
+    Sent,
+    /// Refused in a batch: to be produced alone, since a broker refuses a whole batch for one record in it.
+    Suspect,
+    /// Kafka has acknowledged its record, or its dead letter.
+    Acknowledged,
+    /// In a clear that was sent and whose outcome is not known.
+    Confirming,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Entry {
+    process: ProcessId,
+    key: EntityKey,
+    state: State,
+    /// It becomes a dead letter, for this reason.
+    refused: Option<Refusal>,
+    /// It was found reserved, so somebody may have produced it before.
+    recovered: bool,
+    /// It has been handed to Kafka at least once.
+    tried: bool,
+    /// A newer row may have gone before it.
+    late: bool,
+    /// It is being produced with nothing beside it, so a refusal is meant for it.
+    alone: bool,
+    /// An acknowledgement has been counted for it.
+    settled: bool,
+}
+
+/// One row to hand to Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Publication {
+    /// Which row.
+    pub row: RowId,
+    /// As a dead letter, for this reason.
+    pub refused: Option<Refusal>,
+    /// It may have been produced before (`b24_redelivery`).
+    pub redelivery: bool,
+    /// A newer row of this queue has been published before it (`b24_late`).
+    pub late: bool,
+}
+
+/// How a row has left the number of those that are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Settled {
+    /// Its record is acknowledged.
+    Acknowledged,
+    /// Its dead letter is acknowledged.
+    DeadLettered(Refusal),
+}
+
+/// The rows of one queue from their reception to their confirmation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ledger {
+    rows: BTreeMap<RowId, Entry>,
+    /// The highest row that this process has published from the queue.
+    high: Option<RowId>,
+    received: u64,
+    acknowledged: u64,
+    dead_lettered: u64,
+    /// A deliberate fault, for the model.
+    pub seeded: Seeded,
+}
+
+impl Ledger {
+    /// Takes rows in. A row that is known already is taken anew under its newest reservation: a row is under one only.
+    ///
+    /// `recovered` rows were reserved by somebody else or under an answer that was lost. Returns whether the row counts as
+    /// received: one that is held already is the same reception.
+    pub fn receive(&mut self, process: &ProcessId, row: Received, recovered: bool) -> bool {
+        let late = self.high.is_some_and(|high| row.id < high);
+        let entry = Entry {
+            process: process.clone(),
+            key: row.key,
+            state: State::Waiting,
+            refused: row.malformed.then_some(Refusal::MalformedRow),
+            recovered,
+            tried: false,
+            late,
+            alone: false,
+            settled: false,
+        };
+        let counts = self.rows.insert(row.id, entry).is_none_or(|old| old.settled);
+        self.received += u64::from(counts);
+        counts
+    }
+
+    /// What has to be produced now, in the order of the rows' ids. Suspects go one at a time, in their turn.
+    pub fn publications(&mut self) -> Vec<Publication> {
+        let suspect = self.rows.iter().find(|(_, e)| e.state == State::Suspect).map(|(id, _)| *id);
+        let before = |id: &RowId| suspect.is_none_or(|suspect| *id < suspect);
+        let mut due: Vec<RowId> =
+            self.rows.iter().filter(|(id, e)| e.state == State::Waiting && before(id)).map(|(id, _)| *id).collect();
+        if due.is_empty() {
+            due.extend(suspect);
+        }
+        let alone = due.len() == 1;
+        let mut out = Vec::with_capacity(due.len());
+        for id in due {
+            let Some(entry) = self.rows.get_mut(&id) else { continue };
+            let redelivery = entry.recovered || entry.tried;
+            out.push(Publication { row: id, refused: entry.refused, redelivery, late: entry.late });
+            (entry.state, entry.alone, entry.tried) = (State::Sent, alone, true);
+            if self.seeded.has(Bug::ClearBeforeAcknowledgement) {
+                (entry.state, entry.settled) = (State::Acknowledged, true);
+                self.acknowledged += 1;
+            }
+        }
+        self.high = self.high.max(out.last().map(|last| last.row));
+        out
+    }
+
+    /// The report of a row. Returns how the row was settled, if it was by this report. A report that nobody waits for is
+    /// ignored.
+    pub fn delivered(&mut self, row: RowId, delivery: Delivery) -> Option<Settled> {
+        let entry = self.rows.get_mut(&row).filter(|entry| entry.state == State::Sent)?;
+        entry.state = match delivery {
+            Delivery::Acknowledged => State::Acknowledged,
+            Delivery::Refused(reason) if entry.refused.is_none() && entry.alone => {
+                entry.refused = Some(reason);
+                State::Waiting
+            }
+            Delivery::Refused(_) if entry.refused.is_none() => State::Suspect,
+            Delivery::Refused(_) | Delivery::Failed(_) => State::Waiting,
+        };
+        if entry.state != State::Acknowledged || std::mem::replace(&mut entry.settled, true) {
+            return None;
+        }
+        Some(match entry.refused {
+            None => {
+                self.acknowledged += 1;
+                Settled::Acknowledged
+            }
+            Some(reason) => {
+                self.dead_lettered += 1;
+                Settled::DeadLettered(reason)
+            }
+        })
+    }
+
+    /// Ends a round of reports: what stands behind an unacknowledged row of its entity goes again after it, so that
+    /// whoever keeps the newest state by key ends with the newest.
+    pub fn order_behind_failures(&mut self) {
+        let mut failed: BTreeMap<EntityKey, RowId> = BTreeMap::new();
+        let mut ahead: BTreeMap<EntityKey, RowId> = BTreeMap::new();
+        let past_failures = self.seeded.has(Bug::ClearPastFailedRow);
+        for (id, entry) in &mut self.rows {
+            match entry.state {
+                State::Waiting | State::Suspect => {
+                    failed.entry(entry.key).or_insert(*id);
+                    if entry.tried {
+                        ahead.insert(entry.key, *id);
+                    }
+                }
+                State::Acknowledged if failed.contains_key(&entry.key) && !past_failures => {
+                    entry.state = State::Waiting;
+                    ahead.insert(entry.key, *id);
+                }
+                _ => {}
+            }
+        }
+        // Those that a later row of their entity may have overtaken say so.
+        for (id, entry) in &mut self.rows {
+            let waits = matches!(entry.state, State::Waiting | State::Suspect);
+            if waits && ahead.get(&entry.key).is_some_and(|ahead| id < ahead) {
+                entry.late = true;
+            }
+        }
+    }
+
+    /// May this row be cleared? Only after the acknowledgement of its own record or dead letter, and never past an earlier
+    /// row of its entity that has none ([`Ledger::order_behind_failures`] has taken the mark from those).
+    fn may_clear(entry: &Entry) -> bool {
+        matches!(entry.state, State::Acknowledged | State::Confirming)
+    }
+
+    /// The clears that are due, each of one reservation and of at most [`CLEAR_IDS`] rows. Their rows await confirmation.
+    pub fn clears(&mut self) -> Vec<Clear> {
+        let mut by_process: BTreeMap<ProcessId, Vec<RowId>> = BTreeMap::new();
+        for (id, entry) in &mut self.rows {
+            if Self::may_clear(entry) {
+                entry.state = State::Confirming;
+                match by_process.get_mut(&entry.process) {
+                    Some(ids) => ids.push(*id),
+                    None => {
+                        by_process.insert(entry.process.clone(), vec![*id]);
+                    }
+                }
+            }
+        }
+        let mut clears = Vec::new();
+        for (process, ids) in by_process {
+            for ids in ids.chunks(CLEAR_IDS) {
+                if let Some(ids) = NonEmpty::new(ids.to_vec()) {
+                    clears.push(Clear { process: process.clone(), ids });
+                }
+            }
+        }
+        clears
+    }
+
+    /// The outcome of a clear. What is not known to be done is asked for again: a clear is idempotent.
+    pub fn cleared(&mut self, clear: &Clear, outcome: Cleared) {
+        if outcome != Cleared::Done {
+            return;
+        }
+        for id in clear.ids.as_slice() {
+            let ours = |e: &Entry| e.state == State::Confirming && e.process == clear.process;
+            if self.rows.get(id).is_some_and(ours) {
+                self.rows.remove(id);
+            }
+        }
+    }
+
+    /// Whether reports are outstanding.
+    pub fn awaits_reports(&self) -> bool {
+        self.rows.values().any(|entry| entry.state == State::Sent)
+    }
+
+    /// Whether rows have to be produced.
+    pub fn has_unpublished(&self) -> bool {
+        self.rows.values().any(|entry| matches!(entry.state, State::Waiting | State::Suspect))
+    }
+
+    /// Whether rows have to be confirmed.
+    pub fn has_clearable(&self) -> bool {
+        self.rows.values().any(Self::may_clear)
+    }
+
+    /// Whether nothing at all is known to be reserved here.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Rows that are received and not yet acknowledged.
+    pub fn held(&self) -> u64 {
+        self.rows.values().filter(|entry| !entry.settled).count() as u64
+    }
+
+    /// Rows of any state.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether every row whose id is given stands acknowledged for itself: what invariant I1 asks of a clear.
+    pub fn is_settled(&self, row: RowId) -> bool {
+        self.rows.get(&row).is_some_and(|entry| entry.settled && Self::may_clear(entry))
+    }
+
+    /// Rows of an entity that stand before `row` and are not acknowledged.
+    pub fn is_behind_failure(&self, row: RowId) -> bool {
+        let Some(key) = self.rows.get(&row).map(|entry| entry.key) else { return false };
+        self.rows.range(..row).any(|(_, e)| e.key == key && !Self::may_clear(e))
+    }
+
+    /// The reservations that rows are held under.
+    pub fn processes(&self) -> impl Iterator<Item = &ProcessId> {
+        self.rows.values().map(|entry| &entry.process)
+    }
+
+    /// Whether this row goes to the dead letters.
+    pub fn is_dead_letter(&self, row: RowId) -> bool {
+        self.rows.get(&row).is_some_and(|entry| entry.refused.is_some())
+    }
+
+    /// Received, acknowledged, dead-lettered: the sums of invariant I9.
+    pub fn sums(&self) -> (u64, u64, u64) {
+        (self.received, self.acknowledged, self.dead_lettered)
+    }
+
+    /// Forgets the sums, which only grow; for the model.
+    #[cfg(test)]
+    pub fn forget_sums(&mut self) {
+        let held = self.held();
+        (self.received, self.acknowledged, self.dead_lettered) = (held, 0, 0);
+    }
+}

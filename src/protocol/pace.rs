@@ -1,0 +1,279 @@
+//! How often and how much: back-off, the adaptive limit, the idle schedule, and the portal's request budget.
+
+use super::types::Millis;
+
+/// The longest wait that a hint of the portal or of the edge can ask for.
+pub const HINT_CAP: Millis = Millis::secs(3600);
+
+/// Waits that double from `first` to `cap` with each failure in a row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Backoff {
+    first: Millis,
+    cap: Millis,
+    wait: Option<Millis>,
+    until: Option<Millis>,
+}
+
+impl Backoff {
+    /// Not waiting. `first` is the wait after one failure.
+    pub const fn new(first: Millis, cap: Millis) -> Self {
+        Self { first, cap, wait: None, until: None }
+    }
+
+    /// Something failed. A hint beats our own wait; [`HINT_CAP`] beats the hint.
+    pub fn failed(&mut self, now: Millis, hint: Option<Millis>) {
+        let wait = self.wait.map_or(self.first, |wait| wait.plus(wait).min(self.cap));
+        self.wait = Some(wait);
+        self.until = Some(now.plus(hint.map_or(wait, |hint| hint.min(HINT_CAP))));
+    }
+
+    /// Something worked.
+    pub fn reset(&mut self) {
+        self.wait = None;
+        self.until = None;
+    }
+
+    /// The present wait is cut short, its length is remembered.
+    pub fn cut(&mut self) {
+        self.until = None;
+    }
+
+    /// When the next try may be made; `None` at once.
+    pub fn until(&self) -> Option<Millis> {
+        self.until
+    }
+
+    /// Whether a try may be made.
+    pub fn is_over(&self, now: Millis) -> bool {
+        self.until.is_none_or(|until| until <= now)
+    }
+
+    /// Moves the origin of time to `now`, for the model.
+    #[cfg(test)]
+    pub fn rebase(&mut self, now: Millis) {
+        self.until = self.until.map(|until| until.since(now));
+    }
+}
+
+/// A `get` that takes the portal longer than this is slow, and the next one asks for less.
+pub const SLOW: Millis = Millis::secs(2);
+
+/// How many rows the next `get` asks for: doubles while answers come back full and quick, halves on trouble.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AdaptiveLimit {
+    min: u32,
+    max: u32,
+    limit: u32,
+}
+
+/// Where the limit starts: the server's own default (protocol reference section 2).
+const START: u32 = 50;
+
+impl AdaptiveLimit {
+    /// Bounds of at least 1; a `max` below `min` is raised to it.
+    pub fn new(min: u32, max: u32) -> Self {
+        let min = min.max(1);
+        let max = max.max(min);
+        Self { min, max, limit: START.clamp(min, max) }
+    }
+
+    /// Rows to ask for.
+    pub fn get(&self) -> u32 {
+        self.limit
+    }
+
+    /// The most that is ever asked for.
+    pub fn max(&self) -> u32 {
+        self.max
+    }
+
+    /// A `get` came back with `rows` rows after `took` at the portal.
+    pub fn answered(&mut self, rows: usize, took: Millis) {
+        if took >= SLOW {
+            self.lower();
+        } else if rows >= self.limit as usize {
+            self.limit = self.limit.saturating_mul(2).min(self.max);
+        }
+    }
+
+    /// A `get` timed out, or its budget of operating time is used up.
+    pub fn lower(&mut self) {
+        self.limit = (self.limit / 2).max(self.min);
+    }
+}
+
+/// When an idle queue polls: the wait doubles from `min` to `max` while nothing comes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdleSchedule {
+    min: Millis,
+    max: Millis,
+    wait: Millis,
+    next: Millis,
+}
+
+impl IdleSchedule {
+    /// Due at once.
+    pub fn new(min: Millis, max: Millis) -> Self {
+        Self { min, max: max.max(min), wait: min, next: Millis(0) }
+    }
+
+    /// When the next poll is due.
+    pub fn next(&self) -> Millis {
+        self.next
+    }
+
+    /// A poll found something, and there may be more.
+    pub fn busy(&mut self, now: Millis) {
+        self.wait = self.min;
+        self.next = now;
+    }
+
+    /// A poll found nothing.
+    pub fn idle(&mut self, now: Millis) {
+        self.next = now.plus(self.wait);
+        self.wait = self.wait.plus(self.wait).min(self.max);
+    }
+
+    /// Somebody says that there is something.
+    pub fn wake(&mut self, now: Millis) {
+        self.wait = self.min;
+        self.next = now;
+    }
+
+    /// Moves the origin of time to `now`, for the model.
+    #[cfg(test)]
+    pub fn rebase(&mut self, now: Millis) {
+        self.next = self.next.since(now);
+    }
+}
+
+/// The request limit of a cloud portal: a counter that goes up by one a request, drains at a rate, and must not pass its
+/// ceiling (protocol reference section 3). Shared by all queues of a portal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Bucket {
+    ceiling: u64,
+    per_second: u64,
+    /// In thousandths of a request, at `at`.
+    level: u64,
+    at: Millis,
+    /// The portal said that the limit is reached: nothing is sent before this time.
+    held_until: Millis,
+}
+
+impl Bucket {
+    /// Empty. `ceiling` requests at once, `per_second` in the long run.
+    ///
+    /// One request of the ceiling is left to clocks that differ; other applications of the same source share it too,
+    /// and for them there is [`Bucket::exhausted`].
+    pub const fn new(ceiling: u64, per_second: u64) -> Self {
+        Self { ceiling: ceiling.saturating_sub(1), per_second, level: 0, at: Millis(0), held_until: Millis(0) }
+    }
+
+    /// Takes one request out of the budget, or says when it can be tried again.
+    ///
+    /// # Errors
+    /// The time at which the budget allows one request.
+    pub fn take(&mut self, now: Millis) -> Result<(), Millis> {
+        if self.held_until > now {
+            return Err(self.held_until);
+        }
+        self.level = self.level.saturating_sub(now.since(self.at).0.saturating_mul(self.per_second));
+        self.at = now;
+        let over = (self.level + 1000).saturating_sub(self.ceiling.max(1) * 1000);
+        if over > 0 {
+            return Err(now.plus(Millis(over.div_ceil(self.per_second.max(1)))));
+        }
+        self.level += 1000;
+        Ok(())
+    }
+
+    /// The portal refused a request although the budget allowed it: somebody else spends from it too.
+    pub fn exhausted(&mut self, now: Millis, hold: Millis) {
+        self.level = self.ceiling * 1000;
+        self.at = now;
+        self.held_until = self.held_until.max(now.plus(hold));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_doubles_up_to_its_cap_and_forgets_on_success() {
+        let mut backoff = Backoff::new(Millis(100), Millis(350));
+        let mut waits = Vec::new();
+        for _ in 0..4 {
+            backoff.failed(Millis(1000), None);
+            waits.push(backoff.until().expect("waiting").since(Millis(1000)).0);
+        }
+        assert_eq!(waits, [100, 200, 350, 350]);
+        backoff.reset();
+        assert!(backoff.is_over(Millis(0)));
+    }
+
+    #[test]
+    fn a_hint_beats_the_back_off_and_the_cap_beats_the_hint() {
+        let mut backoff = Backoff::new(Millis(100), Millis(350));
+        backoff.failed(Millis(0), Some(Millis(5)));
+        assert_eq!(backoff.until(), Some(Millis(5)));
+        backoff.failed(Millis(0), Some(Millis::secs(100_000)));
+        assert_eq!(backoff.until(), Some(HINT_CAP));
+    }
+
+    #[test]
+    fn the_limit_grows_while_answers_are_full_and_quick() {
+        let mut limit = AdaptiveLimit::new(50, 1000);
+        let mut asked = Vec::new();
+        for _ in 0..6 {
+            asked.push(limit.get());
+            limit.answered(limit.get() as usize, Millis(10));
+        }
+        assert_eq!(asked, [50, 100, 200, 400, 800, 1000]);
+        limit.answered(1000, SLOW);
+        assert_eq!(limit.get(), 500);
+        limit.answered(499, Millis(10));
+        assert_eq!(limit.get(), 500, "an answer that is not full says nothing about the portal's strength");
+        for _ in 0..10 {
+            limit.lower();
+        }
+        assert_eq!(limit.get(), 50);
+    }
+
+    #[test]
+    fn an_idle_queue_polls_less_and_less_often() {
+        let mut idle = IdleSchedule::new(Millis(1000), Millis(5000));
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            idle.idle(Millis(0));
+            waits.push(idle.next().0);
+        }
+        assert_eq!(waits, [1000, 2000, 4000, 5000, 5000]);
+        idle.wake(Millis(7));
+        assert_eq!(idle.next(), Millis(7));
+    }
+
+    #[test]
+    fn the_bucket_never_passes_its_ceiling_and_keeps_its_rate() {
+        let (mut bucket, mut now, mut sent) = (Bucket::new(50, 2), Millis(0), Vec::new());
+        while now < Millis::secs(100) {
+            match bucket.take(now) {
+                Ok(()) => sent.push(now),
+                Err(at) => {
+                    assert!(at > now);
+                    now = at;
+                }
+            }
+        }
+        assert_eq!(sent.iter().filter(|at| at.0 == 0).count(), 49, "a burst of the ceiling less one");
+        assert_eq!(sent.len(), 49 + 2 * 100 - 1, "then two a second");
+    }
+
+    #[test]
+    fn a_refusal_by_the_portal_holds_everybody() {
+        let mut bucket = Bucket::new(50, 2);
+        bucket.exhausted(Millis(0), Millis(3000));
+        assert_eq!(bucket.take(Millis(10)), Err(Millis(3000)));
+        assert_eq!(bucket.take(Millis(3000)), Ok(()));
+    }
+}

@@ -1,0 +1,348 @@
+//! One queue in reserve mode: a reservation is published and confirmed before the next one is published.
+//!
+//! ```text
+//!            +--------------------------------------------------------------------+
+//!            v                                                                    |
+//! decide: rows to produce? --publish--> reports --all in--> failures? --back-off--+
+//!            | no                                               | no
+//!            +--> confirmations, scan or poll due? --exchange--> answer --rows--> (produce)
+//!                       | no
+//!                       +--> wait for the deadline
+//! ```
+//!
+//! Only one request of a queue is on its way, so a scan never meets a `get` of ours that is alive, and a scan's rows are
+//! believed only when all clears before it are known to be done: then no reservation of ours is left for it to find (I8).
+
+pub mod events;
+
+use super::{
+    exchange::{Answer, Cleared, Exchange, LIST_PAGE, Read, ReadAnswer, SCAN_PAGES},
+    ledger::{Ledger, Settled},
+    pace::{AdaptiveLimit, Backoff, IdleSchedule},
+    recovery::Recovery,
+    seeded::{Bug, Seeded},
+    types::{Delivery, Hindrance, Millis, ProcessId, RowId},
+};
+pub use events::{Action, Fact, Input, Received, Settings};
+
+/// The states of the life of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Life {
+    /// Not taken over yet.
+    Fresh,
+    /// At work.
+    Working,
+    /// To be brought to rest: nothing new is read.
+    Draining,
+    /// At rest.
+    Drained,
+}
+
+/// A request that is on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct OnItsWay {
+    exchange: Exchange,
+    sent: Millis,
+}
+
+/// The machine of one queue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Queue {
+    life: Life,
+    on_its_way: Option<OnItsWay>,
+    ledger: Ledger,
+    recovery: Recovery,
+    limit: AdaptiveLimit,
+    idle: IdleSchedule,
+    /// After trouble with the portal.
+    portal: Backoff,
+    /// After trouble with Kafka.
+    kafka: Backoff,
+    /// After trouble that an operator has to end.
+    route: Backoff,
+    seeded: Seeded,
+}
+
+impl Queue {
+    /// A queue that has not been taken over yet; it does nothing before [`Input::TakeOver`].
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            life: Life::Fresh,
+            on_its_way: None,
+            ledger: Ledger::default(),
+            recovery: Recovery::new(settings.sweep),
+            limit: AdaptiveLimit::new(settings.limit_min, settings.limit_max),
+            idle: IdleSchedule::new(settings.poll_min, settings.poll_max),
+            portal: Backoff::new(Millis::secs(1), Millis::secs(60)),
+            kafka: Backoff::new(Millis(500), Millis::secs(30)),
+            route: Backoff::new(Millis::secs(10), Millis::secs(60)),
+            seeded: Seeded::default(),
+        }
+    }
+
+    /// Takes one input and appends what has to be done. Total: every input is answered in every state.
+    pub fn step(&mut self, now: Millis, input: Input, out: &mut Vec<Action>) {
+        match input {
+            Input::TakeOver => self.take_over(now),
+            Input::Wake => self.idle.wake(now),
+            Input::Resume => {
+                self.portal.reset();
+                self.route.cut();
+                self.idle.wake(now);
+            }
+            Input::Timer => {}
+            Input::Drain => {
+                if self.life != Life::Drained {
+                    self.life = Life::Draining;
+                }
+            }
+            Input::Exchanged(answer) => self.exchanged(now, answer, out),
+            Input::Delivered(reports) => self.delivered(now, reports, out),
+        }
+        self.decide(now, out);
+    }
+
+    /// When [`Input::Timer`] is due; `None` while an answer or a report is awaited, or at rest.
+    pub fn deadline(&self) -> Option<Millis> {
+        if self.on_its_way.is_some() || self.ledger.awaits_reports() || matches!(self.life, Life::Fresh | Life::Drained)
+        {
+            return None;
+        }
+        let after_trouble = |at: Millis| self.portal.until().map_or(at, |until| at.max(until));
+        let produce = self.ledger.has_unpublished().then(|| self.produce_at());
+        let confirm = self.ledger.has_clearable().then(|| after_trouble(Millis(0)));
+        let read = (produce.is_none()).then(|| {
+            let scan = self.recovery.due_at().unwrap_or(self.idle.next());
+            after_trouble(scan.min(self.idle.next()))
+        });
+        [produce, confirm, read].into_iter().flatten().min()
+    }
+
+    /// Where the rows stand.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// How many rows the next `get` asks for.
+    pub fn limit(&self) -> u32 {
+        self.limit.get()
+    }
+
+    /// The request that is on its way, and when it was sent.
+    pub fn on_its_way(&self) -> Option<(&Exchange, Millis)> {
+        self.on_its_way.as_ref().map(|on| (&on.exchange, on.sent))
+    }
+
+    /// Whether the queue is at rest after a drain.
+    pub fn is_drained(&self) -> bool {
+        self.life == Life::Drained
+    }
+
+    /// Most rows that one answer can bring, and so most that are ever held (I6).
+    pub fn held_limit(&self) -> usize {
+        (self.limit.max() as usize).max(LIST_PAGE)
+    }
+
+    fn take_over(&mut self, now: Millis) {
+        let late_scan = !self.seeded.has(Bug::NoLateScanAfterTakeOver);
+        self.life = Life::Working;
+        self.recovery.take_over(now, late_scan);
+        self.idle.wake(now);
+    }
+
+    fn exchanged(&mut self, now: Millis, answer: Answer<Received>, out: &mut Vec<Action>) {
+        let Some(OnItsWay { exchange, sent }) = self.on_its_way.take() else {
+            // Nobody asked. If it holds a reservation, a scan will find it.
+            self.recovery.unknown_get(now, now, true);
+            return;
+        };
+        let mut all_done = true;
+        let before = self.ledger.len();
+        for (index, clear) in exchange.clears.iter().enumerate() {
+            let outcome = answer.clears.get(index).copied().unwrap_or(Cleared::Unknown);
+            all_done &= outcome == Cleared::Done;
+            self.ledger.cleared(clear, outcome);
+        }
+        let cleared = before - self.ledger.len();
+        if cleared > 0 {
+            out.push(Action::Note(Fact::Cleared(cleared)));
+        }
+        let hint = match &answer.read {
+            ReadAnswer::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        let read_well = self.read(now, sent, exchange.read, answer.read, all_done, out);
+        if all_done && read_well {
+            self.portal.reset();
+        } else {
+            self.portal.failed(now, hint);
+        }
+    }
+
+    /// Takes in what the read has brought. Returns whether the portal did what it was asked.
+    fn read(
+        &mut self,
+        now: Millis,
+        sent: Millis,
+        asked: Option<Read>,
+        answer: ReadAnswer<Received>,
+        all_done: bool,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        match (asked, answer) {
+            (None, _) => true,
+            (Some(Read::Reserve { .. }), ReadAnswer::Reserved { process, rows, took }) => {
+                self.limit.answered(rows.len(), took);
+                if rows.is_empty() {
+                    self.idle.idle(now);
+                    return true;
+                }
+                let Some(process) = process else {
+                    self.unknown_get(now, sent, out);
+                    return false;
+                };
+                self.idle.busy(now);
+                self.recovery.postpone_sweep(now);
+                for row in rows {
+                    self.receive(&process, row, false, out);
+                }
+                true
+            }
+            (Some(Read::Scan { .. }), ReadAnswer::Listed { rows, more }) => {
+                if !all_done && !self.seeded.has(Bug::BelieveScanDespiteUnknownClear) {
+                    return false;
+                }
+                self.recovery.advance(now, rows.last().map(|(_, row)| row.id), more);
+                for (process, row) in rows {
+                    self.receive(&process, row, true, out);
+                }
+                true
+            }
+            (Some(read), ReadAnswer::Refused { smaller, .. }) => {
+                if smaller && matches!(read, Read::Reserve { .. }) {
+                    self.limit.lower();
+                }
+                false
+            }
+            (Some(Read::Scan { .. }), _) => false,
+            (Some(Read::Reserve { .. }), _) => {
+                self.limit.lower();
+                self.unknown_get(now, sent, out);
+                false
+            }
+        }
+    }
+
+    fn unknown_get(&mut self, now: Millis, sent: Millis, out: &mut Vec<Action>) {
+        out.push(Action::Note(Fact::UnknownGet));
+        if !self.seeded.has(Bug::NoScanAfterUnknownGet) {
+            self.recovery.unknown_get(now, sent, !self.seeded.has(Bug::NoLateScanAfterUnknownGet));
+        }
+    }
+
+    fn receive(&mut self, process: &ProcessId, row: Received, recovered: bool, out: &mut Vec<Action>) {
+        if self.ledger.receive(process, row, recovered) {
+            out.push(Action::Note(Fact::Received { row: row.id, recovered }));
+        }
+    }
+
+    fn delivered(&mut self, now: Millis, reports: Vec<(RowId, Delivery)>, out: &mut Vec<Action>) {
+        let (mut passing, mut route) = (false, false);
+        for (row, delivery) in reports {
+            match delivery {
+                Delivery::Failed(Hindrance::Passing) => passing = true,
+                Delivery::Failed(Hindrance::Route) => route = true,
+                // A dead letter that is refused: only an operator can help.
+                Delivery::Refused(_) => route |= self.ledger.is_dead_letter(row),
+                Delivery::Acknowledged => {}
+            }
+            match self.ledger.delivered(row, delivery) {
+                Some(Settled::Acknowledged) => out.push(Action::Note(Fact::Acknowledged(row))),
+                Some(Settled::DeadLettered(reason)) => out.push(Action::Note(Fact::DeadLettered(row, reason))),
+                None => {}
+            }
+        }
+        if passing {
+            self.kafka.failed(now, None);
+        }
+        if route {
+            self.route.failed(now, None);
+        }
+        if self.ledger.awaits_reports() {
+            return;
+        }
+        self.ledger.order_behind_failures();
+        if !self.ledger.has_unpublished() {
+            self.kafka.reset();
+            self.route.reset();
+        }
+    }
+
+    fn produce_at(&self) -> Millis {
+        self.kafka.until().max(self.route.until()).unwrap_or(Millis(0))
+    }
+
+    fn decide(&mut self, now: Millis, out: &mut Vec<Action>) {
+        if self.on_its_way.is_some() || self.ledger.awaits_reports() || matches!(self.life, Life::Fresh | Life::Drained)
+        {
+            return;
+        }
+        if self.ledger.has_unpublished() && self.produce_at() <= now {
+            out.extend(self.ledger.publications().into_iter().map(Action::from));
+            return;
+        }
+        if self.portal.is_over(now) {
+            let read = self.next_read(now);
+            if read.is_some() || self.ledger.has_clearable() {
+                let exchange = Exchange { clears: self.ledger.clears(), read };
+                self.on_its_way = Some(OnItsWay { exchange: exchange.clone(), sent: now });
+                out.push(Action::Exchange(exchange));
+                return;
+            }
+        }
+        let owes = self.ledger.has_unpublished() || self.ledger.has_clearable() || self.recovery.is_urgent();
+        if self.life == Life::Draining && !owes {
+            self.life = Life::Drained;
+            out.push(Action::Drained);
+        }
+    }
+
+    /// What to read in the next exchange. Nothing while rows of ours have to be produced: they come first.
+    fn next_read(&mut self, now: Millis) -> Option<Read> {
+        if self.ledger.has_unpublished() {
+            return None;
+        }
+        let draining = self.life == Life::Draining;
+        if self.recovery.is_urgent() || (self.recovery.is_due(now) && !draining) {
+            let room = self.held_limit() / LIST_PAGE;
+            let pages = u8::try_from(room).unwrap_or(SCAN_PAGES).clamp(1, SCAN_PAGES);
+            return Some(Read::Scan { after: self.recovery.position(now), pages });
+        }
+        let poll = !draining && (self.idle.next() <= now || self.ledger.has_clearable());
+        poll.then(|| Read::Reserve { limit: self.limit.get() })
+    }
+
+    /// The queue with a deliberate fault, for the model.
+    #[cfg(test)]
+    #[must_use]
+    pub fn with_bug(mut self, bug: Option<Bug>) -> Self {
+        self.seeded = Seeded { bug };
+        self.ledger.seeded = self.seeded;
+        self
+    }
+
+    /// Moves the origin of time to `now` and forgets sums that only grow: two states that differ in nothing else are one
+    /// state of the model.
+    #[cfg(test)]
+    pub fn rebase(&mut self, now: Millis) {
+        self.recovery.rebase(now);
+        self.idle.rebase(now);
+        for backoff in [&mut self.portal, &mut self.kafka, &mut self.route] {
+            backoff.rebase(now);
+        }
+        if let Some(on) = &mut self.on_its_way {
+            on.sent = on.sent.since(now);
+        }
+        self.ledger.forget_sums();
+    }
+}

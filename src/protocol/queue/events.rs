@@ -1,0 +1,91 @@
+//! What goes into a queue's machine and what comes out of it.
+
+use super::super::{
+    exchange::{Answer, Exchange},
+    ledger::Publication,
+    types::{Delivery, EntityKey, Millis, Refusal, RowId},
+};
+
+/// How a queue is worked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// Least rows that one `get` asks for.
+    pub limit_min: u32,
+    /// Most rows that one `get` asks for.
+    pub limit_max: u32,
+    /// First wait of an idle queue.
+    pub poll_min: Millis,
+    /// Longest wait of an idle queue.
+    pub poll_max: Millis,
+    /// The span between sweeps for hidden reservations while the queue is idle; `None` for none.
+    pub sweep: Option<Millis>,
+}
+
+/// A row as the machine sees it; its content stays with the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Received {
+    /// Its identity.
+    pub id: RowId,
+    /// The class of its entity.
+    pub key: EntityKey,
+    /// It cannot be read and becomes a dead letter.
+    pub malformed: bool,
+}
+
+/// One thing that has happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// The queue is ours from now on, and nobody else's.
+    TakeOver,
+    /// Somebody says that there are new rows.
+    Wake,
+    /// What kept the queue from working is over: an operator or a callback says so.
+    Resume,
+    /// Time has passed.
+    Timer,
+    /// Bring the queue to rest: read nothing new, finish and confirm what is held.
+    Drain,
+    /// The answer to the exchange.
+    Exchanged(Answer<Received>),
+    /// What became of rows that were handed to Kafka.
+    Delivered(Vec<(RowId, Delivery)>),
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Send this request, and answer with [`Input::Exchanged`].
+    Exchange(Exchange),
+    /// Hand this row's record, or dead letter, to Kafka, in the order of the actions.
+    Publish(Publication),
+    /// A fact for metrics and log; nothing hangs on it.
+    Note(Fact),
+    /// The queue is at rest.
+    Drained,
+}
+
+impl From<Publication> for Action {
+    fn from(publication: Publication) -> Self {
+        Self::Publish(publication)
+    }
+}
+
+/// Something that the machine has learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fact {
+    /// A row was received; `recovered` if it was found reserved.
+    Received {
+        /// Which row.
+        row: RowId,
+        /// It was found by a scan.
+        recovered: bool,
+    },
+    /// A row's record was acknowledged for the first time.
+    Acknowledged(RowId),
+    /// A row's dead letter was acknowledged for the first time.
+    DeadLettered(RowId, Refusal),
+    /// The portal has confirmed the removal of so many rows.
+    Cleared(usize),
+    /// The outcome of a `get` is unknown; scans are due.
+    UnknownGet,
+}
