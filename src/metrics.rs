@@ -1,1 +1,227 @@
-//! The metrics, all of them, in one place.
+//! The metrics, all of them, in one place: the documentation of a field is the help text of its metric.
+//!
+//! Every series that is known in advance is exported from the start as 0. No label is made from foreign text, and no
+//! portal is a label. The sums of conservation (received = acknowledged + dead-lettered + held) are exact in every scrape:
+//! whoever changes them does so in one [`Metrics::flow`], and a scrape waits for the open ones.
+
+pub mod labels;
+
+use std::{
+    sync::{PoisonError, RwLock},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use labels::{
+    Call, CallOutcome, Callback, CallbackOutcome, DeadLetter, Limit, Mode, PortalState, ProduceFailure, Refresh, Stage,
+};
+
+/// The prefix of every metric but `process_*`.
+const PREFIX: &str = "b24kafka_";
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident = $name:literal: $kind:ident $([$($label:literal),+])? $(($buckets:expr))?,)+) => {
+        /// All metrics.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            flow: RwLock<()>,
+            $($(#[doc = $help])+ pub $field: $kind,)+
+        }
+
+        /// Name and help of every metric, for the documentation.
+        pub const DESCRIPTIONS: &[(&str, &str)] = &[$(($name, concat!($($help),+))),+];
+
+        impl Metrics {
+            fn register() -> Result<Self, prometheus::Error> {
+                let registry = Registry::new_custom(None, None)?;
+                $(
+                    let $field = metrics!(@make $kind, Opts::new(concat!("b24kafka_", $name), concat!($($help),+).trim()), [$($($label),+)?], [$($buckets)?]);
+                    registry.register(Box::new($field.clone()))?;
+                )+
+                Ok(Self { registry, flow: RwLock::new(()), $($field,)+ })
+            }
+        }
+    };
+    (@make $kind:ident, $opts:expr, [], []) => { $kind::with_opts($opts)? };
+    (@make $kind:ident, $opts:expr, [], [$buckets:expr]) => { $kind::with_opts(HistogramOpts::from($opts).buckets($buckets))? };
+    (@make $kind:ident, $opts:expr, [$($label:literal),+], []) => { $kind::new($opts, &[$($label),+])? };
+    (@make $kind:ident, $opts:expr, [$($label:literal),+], [$buckets:expr]) => { $kind::new(HistogramOpts::from($opts).buckets($buckets), &[$($label),+])? };
+}
+
+/// From a quick answer to the end of a portal's patience, in seconds.
+fn request_seconds() -> Vec<f64> {
+    vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0]
+}
+
+/// From milliseconds to a month, which is how long a portal keeps a row, in seconds.
+fn age_seconds() -> Vec<f64> {
+    vec![0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0]
+}
+
+/// Rows of one exchange, up to a generous `fetch.limit_max`.
+fn row_counts() -> Vec<f64> {
+    vec![0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1000.0, 2000.0, 5000.0]
+}
+
+metrics! {
+    /// What runs here; always 1.
+    build_info = "build_info": IntGaugeVec ["version", "revision"],
+    /// Rows that were taken in from a portal, each reception counted.
+    rows_received = "rows_received_total": IntCounterVec ["entity"],
+    /// Rows whose record Kafka has acknowledged, tombstones not counted.
+    records_acknowledged = "records_acknowledged_total": IntCounterVec ["entity"],
+    /// Rows whose removal a portal has confirmed.
+    rows_cleared = "rows_cleared_total": IntCounter,
+    /// Rows whose dead letter Kafka has acknowledged.
+    dead_letters = "dead_letters_total": IntCounterVec ["reason"],
+    /// Rows that were found in a reservation that nobody held.
+    rows_recovered = "rows_recovered_total": IntCounter,
+    /// Rows that are taken in and neither acknowledged nor dead-lettered yet.
+    rows_held = "rows_held": IntGauge,
+    /// Rows that one exchange brought.
+    exchange_rows = "exchange_rows": Histogram (row_counts()),
+    /// Requests to portals and OAuth servers.
+    rest_requests = "rest_requests_total": IntCounterVec ["call", "outcome"],
+    /// How long requests to portals and OAuth servers took.
+    rest_request_seconds = "rest_request_seconds": HistogramVec ["call"] (request_seconds()),
+    /// Times that a request had to wait for a limit.
+    limit_waits = "limit_waits_total": IntCounterVec ["limit"],
+    /// Token refreshes.
+    token_refreshes = "token_refreshes_total": IntCounterVec ["outcome"],
+    /// From handing a publication to Kafka to its last report.
+    produce_seconds = "produce_seconds": Histogram (request_seconds()),
+    /// Records that Kafka did not acknowledge.
+    produce_failures = "produce_failures_total": IntCounterVec ["class"],
+    /// From the change in the portal to the acknowledgement of its record.
+    event_age_seconds = "event_age_seconds": Histogram (age_seconds()),
+    /// Records that wait in the producer.
+    producer_queue_messages = "producer_queue_messages": IntGauge,
+    /// Portals by state.
+    portals = "portals": IntGaugeVec ["state"],
+    /// Queues by mode.
+    queues = "queues": IntGaugeVec ["mode"],
+    /// When the oldest row that is held was received, in seconds since 1970; 0 if none is held.
+    oldest_held = "oldest_held_timestamp_seconds": Gauge,
+    /// When a stage last worked, in seconds since 1970; 0 if never.
+    last_success = "last_success_timestamp_seconds": GaugeVec ["stage"],
+    /// Calls from Bitrix24.
+    callbacks = "callbacks_total": IntCounterVec ["kind", "outcome"],
+    /// Shards of the registry that this replica owns.
+    shards_owned = "shards_owned": IntGauge,
+    /// Times that a shard came or went.
+    shard_changes = "shard_changes_total": IntCounter,
+}
+
+impl Metrics {
+    /// Registers everything. `entities` is the closed set of the `entity` label.
+    ///
+    /// # Errors
+    /// Two metrics of one name, or a process collector that the system refuses.
+    pub fn new(entities: &[&'static str]) -> Result<Self, prometheus::Error> {
+        let metrics = Self::register()?;
+        metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let revision = option_env!("B24KAFKA_REVISION").unwrap_or("unknown");
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
+        for entity in entities {
+            metrics.rows_received.with_label_values(&[entity]);
+            metrics.records_acknowledged.with_label_values(&[entity]);
+        }
+        DeadLetter::ALL.iter().for_each(|l| drop(metrics.dead_letters.with_label_values(&[l.as_str()])));
+        for call in Call::ALL {
+            metrics.rest_request_seconds.with_label_values(&[call.as_str()]);
+            for outcome in CallOutcome::ALL {
+                metrics.rest_requests.with_label_values(&[call.as_str(), outcome.as_str()]);
+            }
+        }
+        Limit::ALL.iter().for_each(|l| drop(metrics.limit_waits.with_label_values(&[l.as_str()])));
+        Refresh::ALL.iter().for_each(|l| drop(metrics.token_refreshes.with_label_values(&[l.as_str()])));
+        ProduceFailure::ALL.iter().for_each(|l| drop(metrics.produce_failures.with_label_values(&[l.as_str()])));
+        PortalState::ALL.iter().for_each(|l| drop(metrics.portals.with_label_values(&[l.as_str()])));
+        Mode::ALL.iter().for_each(|l| drop(metrics.queues.with_label_values(&[l.as_str()])));
+        Stage::ALL.iter().for_each(|l| drop(metrics.last_success.with_label_values(&[l.as_str()])));
+        for kind in Callback::ALL {
+            for outcome in CallbackOutcome::ALL {
+                metrics.callbacks.with_label_values(&[kind.as_str(), outcome.as_str()]);
+            }
+        }
+        Ok(metrics)
+    }
+
+    /// Changes several sums as one: no scrape sees some of the changes only.
+    pub fn flow<T>(&self, change: impl FnOnce(&Self) -> T) -> T {
+        let _open = self.flow.read().unwrap_or_else(PoisonError::into_inner);
+        change(self)
+    }
+
+    /// A stage worked just now.
+    pub fn succeeded(&self, stage: Stage) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_success.with_label_values(&[stage.as_str()]).set(now.as_secs_f64());
+    }
+
+    /// The exposition in Prometheus' text format.
+    ///
+    /// # Errors
+    /// A metric that cannot be encoded.
+    pub fn expose(&self) -> Result<String, prometheus::Error> {
+        let families = {
+            let _closed = self.flow.write().unwrap_or_else(PoisonError::into_inner);
+            self.registry.gather()
+        };
+        TextEncoder::new().encode_to_string(&families)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_from_the_start() {
+        let metrics = Metrics::new(&["crm.deal", "other"]).expect("registers");
+        let text = metrics.expose().expect("encodes");
+        for (name, help) in DESCRIPTIONS {
+            assert!(text.contains(&format!("# HELP {PREFIX}{name} {}", help.trim())), "{name}");
+        }
+        for series in [
+            "b24kafka_rows_received_total{entity=\"crm.deal\"} 0",
+            "b24kafka_rest_requests_total{call=\"exchange\",outcome=\"unknown\"} 0",
+            "b24kafka_portals{state=\"parked\"} 0",
+            "b24kafka_dead_letters_total{reason=\"too_large\"} 0",
+            "process_cpu_seconds_total",
+        ] {
+            assert!(text.contains(series), "{series} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_scrape_never_sees_half_of_a_change() {
+        let metrics = std::sync::Arc::new(Metrics::new(&["crm.deal"]).expect("registers"));
+        let writer = std::thread::spawn({
+            let metrics = metrics.clone();
+            move || {
+                for _ in 0..20_000 {
+                    metrics.flow(|m| {
+                        m.rows_received.with_label_values(&["crm.deal"]).inc();
+                        m.rows_held.inc();
+                    });
+                }
+            }
+        });
+        while !writer.is_finished() {
+            let text = metrics.expose().expect("encodes");
+            let value = |name: &str| -> f64 {
+                let line = text.lines().find(|line| line.starts_with(name)).expect("exported");
+                line.rsplit(' ').next().and_then(|v| v.parse().ok()).expect("a number")
+            };
+            let (received, held) = (value("b24kafka_rows_received_total{"), value("b24kafka_rows_held "));
+            assert!((received - held).abs() < f64::EPSILON, "{received} {held}");
+        }
+        writer.join().expect("writes");
+    }
+}
