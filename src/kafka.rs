@@ -1,1 +1,8 @@
 //! The Kafka edge: records, producer, topics, dead letters.
+//!
+//! Rows go in, one [`Delivery`](crate::protocol::types::Delivery) per row comes out; nothing counts as acknowledged
+//! that Kafka has not acknowledged. What follows from a delivery is decided by the protocol core, never here.
+
+pub mod dead_letter;
+pub mod record;
+pub mod template;
