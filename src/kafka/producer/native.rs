@@ -1,0 +1,185 @@
+//! One librdkafka producer and what it reports; replaced as a whole when it breaks.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
+    message::{Header, OwnedHeaders},
+    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+};
+use tokio::sync::Notify;
+
+use super::batch::Ticket;
+use crate::kafka::{
+    counters::{Counters, Failure},
+    health::Pulse,
+    record::Record,
+};
+
+/// What all generations of the producer share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub counters: Counters,
+    pub pulse: Pulse,
+    /// Told at every report while somebody waits for room in the queue.
+    pub progress: Notify,
+    /// How many wait for room.
+    pub waiting: AtomicUsize,
+    /// Told when a producer breaks.
+    pub broken: Notify,
+}
+
+/// A producer with its number. The last one who lets go destroys it, on a thread of its own: that takes a while.
+pub(super) struct Generation {
+    pub number: u64,
+    broken: Arc<AtomicBool>,
+    native: Option<ThreadedProducer<Reports>>,
+}
+
+/// Receives what librdkafka reports, on its polling thread.
+pub(super) struct Reports {
+    shared: Arc<Shared>,
+    broken: Arc<AtomicBool>,
+}
+
+impl Shared {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            counters: Counters::default(),
+            pulse: Pulse::new(),
+            progress: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            broken: Notify::new(),
+        })
+    }
+
+    /// Writes down one outcome, wherever it came from.
+    pub fn count(&self, outcome: Result<(), Failure>) {
+        self.counters.count(outcome);
+        match outcome {
+            Ok(()) => self.pulse.acknowledged(),
+            // A route or a record that is at fault says nothing about the broker.
+            Err(Failure::Route | Failure::TooLarge | Failure::Invalid) => {}
+            Err(_) => self.pulse.failed(),
+        }
+    }
+}
+
+impl Generation {
+    pub fn create(config: &ClientConfig, number: u64, shared: &Arc<Shared>) -> KafkaResult<Arc<Self>> {
+        let broken = Arc::new(AtomicBool::new(false));
+        let reports = Reports { shared: Arc::clone(shared), broken: Arc::clone(&broken) };
+        let native = config.create_with_context(reports)?;
+        Ok(Arc::new(Self { number, broken, native: Some(native) }))
+    }
+
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
+    }
+
+    /// Enqueues one record, or its tombstone; never blocks. The ticket comes back with an error.
+    pub fn send(&self, record: &Record, tombstone: bool, ticket: Box<Ticket>) -> Result<(), (KafkaError, Box<Ticket>)> {
+        let Some(native) = &self.native else {
+            return Err((KafkaError::MessageProduction(Code::Fatal), ticket));
+        };
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        for (key, value) in record.headers.iter() {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+        let mut message = BaseRecord::with_opaque_to(&record.topic, ticket).key(record.key.as_bytes()).headers(headers);
+        if !tombstone {
+            message = message.payload(record.value.as_slice());
+        }
+        native.send(message).map_err(|(error, message)| (error, message.delivery_opaque))
+    }
+
+    /// Asks a broker about a topic, which also tells this producer of it; blocks up to `within`.
+    pub fn ask(&self, topic: &str, within: Duration) -> KafkaResult<()> {
+        match &self.native {
+            Some(native) => native.client().fetch_metadata(Some(topic), within).map(drop),
+            None => Err(KafkaError::Canceled),
+        }
+    }
+
+    /// Sends what is enqueued and waits for its reports; blocks up to `within`.
+    pub fn flush(&self, within: Duration) -> KafkaResult<()> {
+        self.native.as_ref().map_or(Ok(()), |native| native.flush(within))
+    }
+
+    /// Records without a report.
+    pub fn queued(&self) -> usize {
+        self.native.as_ref().map_or(0, |native| usize::try_from(native.in_flight_count()).unwrap_or(0))
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        let native = self.native.take();
+        // Without a thread for it, it is destroyed here: slow, but as right.
+        let _detached = std::thread::Builder::new().name("kafka-retire".to_owned()).spawn(move || drop(native));
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let outcome = match result {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(Failure::of(error)),
+        };
+        self.shared.count(outcome);
+        ticket.settle(outcome);
+        if self.shared.waiting.load(SeqCst) > 0 {
+            self.shared.progress.notify_waiters();
+        }
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(target: "librdkafka", facility, "{message}");
+            }
+            // The library retries whatever it calls an error here; what nobody retries is reported with the record.
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+                tracing::warn!(target: "librdkafka", facility, "{message}");
+            }
+            RDKafkaLogLevel::Notice => tracing::info!(target: "librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Info => tracing::debug!(target: "librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Debug => tracing::trace!(target: "librdkafka", facility, "{message}"),
+        }
+    }
+
+    /// Called twice per error by the wrapper, so it only writes down states.
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        match code {
+            Code::Fatal => {
+                if !self.broken.swap(true, SeqCst) {
+                    tracing::error!(reason, "the Kafka producer broke and is being replaced");
+                }
+                self.shared.broken.notify_waiters();
+            }
+            Code::AllBrokersDown => self.shared.pulse.all_down(),
+            _ => {}
+        }
+        if self.shared.pulse.is_news(code) {
+            tracing::warn!(code = %code, reason, "trouble with the Kafka brokers");
+        }
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {}
+}

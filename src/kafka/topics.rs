@@ -1,0 +1,307 @@
+//! Topics: created or checked through the admin client before the first record goes there.
+//!
+//! Everything here that asks the broker runs off the async runtime and has a limit.
+
+use std::{collections::HashSet, sync::RwLock, time::Duration};
+
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    metadata::MetadataTopic,
+};
+use tokio::{runtime::Handle, sync::Mutex, task::spawn_blocking};
+
+use super::options;
+use crate::{config::kafka::Kafka, protocol::types::Hindrance};
+
+/// How long one question to the broker may take.
+const ASK: Duration = Duration::from_secs(5);
+/// How long the creation of a topic may take.
+const CREATE: Duration = Duration::from_secs(15);
+/// How often a new topic is looked for until all brokers have heard of it, and how far apart.
+const LOOKS: u32 = 40;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Knows which topics are there.
+#[derive(Debug)]
+pub struct Topics {
+    admin: ClientConfig,
+    create: bool,
+    partitions: i32,
+    replication_factor: i32,
+    known: RwLock<HashSet<String>>,
+    /// Held while one topic is ensured: queues that need the same new topic ask once.
+    asking: Mutex<()>,
+}
+
+/// What a broker says of a topic, for `check --online`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// How many partitions it has.
+    pub partitions: usize,
+    /// The fewest replicas of a partition.
+    pub replicas: usize,
+    /// `max.message.bytes`, if the broker tells.
+    pub max_message_bytes: Option<u64>,
+    /// `min.insync.replicas`, if the broker tells.
+    pub min_insync_replicas: Option<u32>,
+}
+
+/// Why a topic cannot be written to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopicError {
+    /// No broker answers; it may later.
+    #[error("no Kafka broker answers ({0}); check kafka.bootstrap_servers and that the broker is up")]
+    Away(String),
+    /// It does not exist and may not be created by us.
+    #[error("topic {0} does not exist; create it, or set kafka.create_topics = true")]
+    Missing(String),
+    /// A right is missing.
+    #[error("no right to {action} topic {topic} ({code}); grant it to the bridge's Kafka user")]
+    Forbidden {
+        /// The topic.
+        topic: String,
+        /// What was tried: `describe` or `create`.
+        action: &'static str,
+        /// The broker's code.
+        code: String,
+    },
+    /// The broker refuses to create it as it was asked for.
+    #[error("the broker refuses to create topic {topic} ({code}); check kafka.partitions and kafka.replication_factor")]
+    Refused {
+        /// The topic.
+        topic: String,
+        /// The broker's code.
+        code: String,
+    },
+}
+
+impl TopicError {
+    /// How the rows that wait for this topic have failed.
+    pub fn hindrance(&self) -> Hindrance {
+        match self {
+            Self::Away(_) => Hindrance::Passing,
+            Self::Missing(_) | Self::Forbidden { .. } | Self::Refused { .. } => Hindrance::Route,
+        }
+    }
+}
+
+impl Topics {
+    /// Nothing is asked yet.
+    pub fn new(kafka: &Kafka) -> Self {
+        Self {
+            admin: options::admin(kafka),
+            create: kafka.create_topics,
+            partitions: kafka.partitions,
+            replication_factor: kafka.replication_factor,
+            known: RwLock::default(),
+            asking: Mutex::default(),
+        }
+    }
+
+    /// Whether the topic was there when it was last asked for.
+    pub fn knows(&self, topic: &str) -> bool {
+        self.known.read().is_ok_and(|known| known.contains(topic))
+    }
+
+    /// Makes the next [`ensure`](Self::ensure) ask again: the broker has said that the topic is unknown.
+    pub fn forget(&self, topic: &str) {
+        if self.knows(topic)
+            && let Ok(mut known) = self.known.write()
+        {
+            known.remove(topic);
+        }
+    }
+
+    /// Sees to it that the topic exists: creates it if that is wanted, else looks for it.
+    ///
+    /// # Errors
+    /// [`TopicError`]; a topic that somebody else creates at the same time is none.
+    pub async fn ensure(&self, topic: &str) -> Result<(), TopicError> {
+        if self.knows(topic) {
+            return Ok(());
+        }
+        let _one_at_a_time = self.asking.lock().await;
+        if self.knows(topic) {
+            return Ok(());
+        }
+        let request = Request {
+            admin: self.admin.clone(),
+            topic: topic.to_owned(),
+            create: self.create,
+            partitions: self.partitions,
+            replication_factor: self.replication_factor,
+        };
+        let runtime = Handle::current();
+        blocking(move || request.ensure(&runtime)).await?;
+        if let Ok(mut known) = self.known.write() {
+            known.insert(topic.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether any broker answers.
+    ///
+    /// # Errors
+    /// [`TopicError::Away`] with the reason.
+    pub async fn reach(&self) -> Result<(), TopicError> {
+        let admin = self.admin.clone();
+        blocking(move || {
+            let client = client(&admin)?;
+            // Metadata of a topic that need not exist: the list of all topics may be long.
+            client.inner().fetch_metadata(Some("__consumer_offsets"), ASK).map(drop).map_err(|error| away(&error))
+        })
+        .await
+    }
+
+    /// What the broker says of a topic.
+    ///
+    /// # Errors
+    /// [`TopicError`]; limits that the broker does not tell are left out instead.
+    pub async fn describe(&self, topic: &str) -> Result<Description, TopicError> {
+        let (admin, topic) = (self.admin.clone(), topic.to_owned());
+        let runtime = Handle::current();
+        blocking(move || describe(&admin, &topic, &runtime)).await
+    }
+}
+
+/// One topic to be ensured.
+struct Request {
+    admin: ClientConfig,
+    topic: String,
+    create: bool,
+    partitions: i32,
+    replication_factor: i32,
+}
+
+impl Request {
+    fn ensure(&self, runtime: &Handle) -> Result<(), TopicError> {
+        let client = client(&self.admin)?;
+        match look(&client, &self.topic) {
+            Err(TopicError::Missing(_)) if self.create => {}
+            found => return found.map(drop),
+        }
+        if self.create_topic(&client, runtime)? == Created::ByBroker {
+            let mut admin = self.admin.clone();
+            admin.set("allow.auto.create.topics", "true");
+            return self.wait(&self::client(&admin)?);
+        }
+        self.wait(&client)
+    }
+
+    fn create_topic(
+        &self,
+        client: &AdminClient<DefaultClientContext>,
+        runtime: &Handle,
+    ) -> Result<Created, TopicError> {
+        let topic = NewTopic::new(&self.topic, self.partitions, TopicReplication::Fixed(self.replication_factor));
+        let options = AdminOptions::new().request_timeout(Some(CREATE)).operation_timeout(Some(CREATE));
+        let answer = match runtime.block_on(client.create_topics([&topic], &options)) {
+            Ok(answer) => answer.into_iter().next(),
+            // A broker without the admin API creates topics when their metadata is asked for.
+            Err(KafkaError::AdminOp(Code::UnsupportedFeature | Code::UnsupportedVersion)) => {
+                return Ok(Created::ByBroker);
+            }
+            Err(error) => return Err(away(&error)),
+        };
+        match answer {
+            None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => {
+                tracing::info!(topic = self.topic, partitions = self.partitions, "topic created");
+                Ok(Created::ByUs)
+            }
+            Some(Err((_, Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed))) => {
+                let code = "authorization failed".to_owned();
+                Err(TopicError::Forbidden { topic: self.topic.clone(), action: "create", code })
+            }
+            Some(Err((
+                _,
+                code @ (Code::InvalidTopic
+                | Code::InvalidPartitions
+                | Code::InvalidReplicationFactor
+                | Code::InvalidReplicaAssignment
+                | Code::InvalidConfig
+                | Code::InvalidRequest
+                | Code::PolicyViolation),
+            ))) => Err(TopicError::Refused { topic: self.topic.clone(), code: code.to_string() }),
+            Some(Err((_, code))) => Err(TopicError::Away(code.to_string())),
+        }
+    }
+
+    /// Waits until the brokers have heard of the topic. There is no event for it, so it is asked a bounded number of
+    /// times; this runs on a thread of its own.
+    fn wait(&self, client: &AdminClient<DefaultClientContext>) -> Result<(), TopicError> {
+        for _ in 0..LOOKS {
+            match look(client, &self.topic) {
+                Err(TopicError::Missing(_) | TopicError::Away(_)) => std::thread::sleep(LOOK_EVERY),
+                found => return found.map(drop),
+            }
+        }
+        look(client, &self.topic).map(drop)
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Created {
+    ByUs,
+    ByBroker,
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TopicError> + Send + 'static,
+) -> Result<T, TopicError> {
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(TopicError::Away(error.to_string())))
+}
+
+fn client(config: &ClientConfig) -> Result<AdminClient<DefaultClientContext>, TopicError> {
+    config.create().map_err(|error| away(&error))
+}
+
+fn away(error: &KafkaError) -> TopicError {
+    let code = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+    TopicError::Away(code)
+}
+
+/// Looks for a topic: its partitions and the fewest replicas of one.
+fn look(client: &AdminClient<DefaultClientContext>, topic: &str) -> Result<(usize, usize), TopicError> {
+    let metadata = client.inner().fetch_metadata(Some(topic), ASK).map_err(|error| away(&error))?;
+    let missing = || TopicError::Missing(topic.to_owned());
+    let found = metadata.topics().iter().find(|found| found.name() == topic).ok_or_else(missing)?;
+    match topic_error(found) {
+        None | Some(Code::NoError) => {}
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => return Err(missing()),
+        Some(code @ (Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) => {
+            return Err(TopicError::Forbidden { topic: topic.to_owned(), action: "describe", code: code.to_string() });
+        }
+        Some(code @ Code::InvalidTopic) => {
+            return Err(TopicError::Refused { topic: topic.to_owned(), code: code.to_string() });
+        }
+        Some(code) => return Err(TopicError::Away(code.to_string())),
+    }
+    let partitions = found.partitions();
+    match partitions.iter().map(|partition| partition.replicas().len()).min() {
+        None => Err(missing()),
+        Some(replicas) => Ok((partitions.len(), replicas)),
+    }
+}
+
+fn topic_error(topic: &MetadataTopic) -> Option<Code> {
+    topic.error().map(Code::from)
+}
+
+fn describe(admin: &ClientConfig, topic: &str, runtime: &Handle) -> Result<Description, TopicError> {
+    let client = client(admin)?;
+    let (partitions, replicas) = look(&client, topic)?;
+    let options = AdminOptions::new().request_timeout(Some(ASK));
+    let resource = ResourceSpecifier::Topic(topic);
+    let answer = runtime.block_on(client.describe_configs([&resource], &options));
+    let settings = answer.ok().and_then(|answer| answer.into_iter().next()).and_then(Result::ok);
+    let setting = |name| settings.as_ref()?.get(name)?.value.as_deref()?.parse::<u64>().ok();
+    Ok(Description {
+        partitions,
+        replicas,
+        max_message_bytes: setting("max.message.bytes"),
+        min_insync_replicas: setting("min.insync.replicas").and_then(|number| number.try_into().ok()),
+    })
+}
