@@ -14,6 +14,11 @@
 //!
 //! [`invariants`] names what holds in every state.
 
+// The core is pure: clippy.toml lists what it must not call, use or expand, each with the reason.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+// It is total, too: it answers every input in every state.
+#![deny(clippy::unwrap_used, clippy::panic, clippy::todo, clippy::unimplemented)]
+
 pub mod exchange;
 pub mod invariants;
 pub mod ledger;

@@ -1,0 +1,124 @@
+# Everything one does with this repository. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+CARGO ?= cargo
+ARGS ?=
+
+# One tier of tests is one file (or directory) in tests/; none can be forgotten here.
+TIERS := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
+# These start brokers of their own: one test at a time, or two cores and a few GiB are not enough.
+SERIAL := harness kafka container
+
+KAFKA := target/kafka
+KAFKA_SRC := tests/support/kafka
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## the main job with nothing else installed: a simulated portal, the bridge, a broker (ARGS="--events 5000")
+	@$(CARGO) run --locked --quiet -- demo $(ARGS)
+
+.PHONY: test
+test: kafka ## all tiers of tests, real Apache Kafka included
+	$(CARGO) test --locked --no-run
+	@failed=""; \
+	tier() { \
+		echo; echo "=== $$1 (begins at $$SECONDS s)"; shift; \
+		$(CARGO) test --locked --quiet "$$@" || failed="$$failed $$name"; \
+	}; \
+	name=unit; tier unit --lib --bins; \
+	name=doc; tier doc --doc; \
+	for name in $(TIERS); do \
+		case " $(SERIAL) " in *" $$name "*) tier "$$name" --test "$$name" -- --test-threads=1 ;; \
+		*) tier "$$name" --test "$$name" ;; esac; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed tiers:$$failed" >&2; exit 1; fi
+
+.PHONY: check
+check: lint test ## what CI runs: lint, then test
+
+.PHONY: lint
+lint: fmt-check clippy doc ## form, lints and documentation; warnings are errors
+
+.PHONY: build
+build: ## the optimised binary, target/release/b24kafka
+	$(CARGO) build --locked --release
+
+.PHONY: fmt
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## is the code formatted?
+	$(CARGO) fmt --all --check
+
+.PHONY: clippy
+clippy: ## lints on all targets
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+.PHONY: doc
+doc: ## the crate's documentation, broken links refused
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+.PHONY: model
+model: ## the exhaustive search over core, portal and broker, with its figures
+	$(CARGO) test --locked --test model -- --nocapture $(ARGS)
+
+.PHONY: bench
+bench: kafka ## throughput, latency, processor and memory against a real broker (ARGS goes to the benchmark)
+	$(CARGO) bench --locked $(ARGS)
+
+.PHONY: kafka
+kafka: $(KAFKA)/ready ## fetch Apache Kafka for the tests (once, about 55 MB) and compile the independent reader
+
+$(KAFKA)/ready: $(KAFKA)/fetched $(KAFKA_SRC)/Reader.java
+	@mkdir -p $(KAFKA)/classes
+	@javac -Xlint:all,-processing -Werror -cp '$(KAFKA)/libs/*' -d $(KAFKA)/classes $(KAFKA_SRC)/Reader.java
+	@touch $@
+
+# Into a fresh directory and then renamed: an interrupted download never looks complete.
+$(KAFKA)/fetched: $(KAFKA_SRC)/pom.xml
+	@command -v mvn >/dev/null || { echo "mvn is missing: make doctor tells what else is" >&2; exit 1; }
+	@echo "fetching Apache Kafka for the tests"
+	@rm -rf $(KAFKA)/libs $(KAFKA)/incoming && mkdir -p $(KAFKA)
+	@mvn -q -B -f $(KAFKA_SRC)/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(KAFKA)/incoming
+	@mv $(KAFKA)/incoming $(KAFKA)/libs
+	@touch $@
+
+.PHONY: doctor
+doctor: ## what this machine lacks, in one line
+	@missing=""; \
+	for tool in cc make perl java javac mvn cargo; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if command -v cargo >/dev/null; then \
+		cargo fmt --version >/dev/null 2>&1 || missing="$$missing rustfmt"; \
+		cargo clippy --version >/dev/null 2>&1 || missing="$$missing clippy"; \
+	fi; \
+	if command -v java >/dev/null; then \
+		major=$$(java -version 2>&1 | sed -nE 's/.* version "([0-9]+).*/\1/p;T;q'); \
+		[ "$${major:-0}" -ge 17 ] || missing="$$missing java>=17"; \
+	fi; \
+	if [ -n "$$missing" ]; then \
+		echo "missing:$$missing - on Debian: make install-deps; Rust: https://rustup.rs" >&2; exit 1; \
+	fi; \
+	echo "nothing is missing"
+
+.PHONY: install-deps
+install-deps: ## install what a Debian machine lacks (as root): C compiler, make, perl, pkg-config, Java 17, Maven
+	@missing=""; add() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
+	add cc build-essential; add make build-essential; add perl perl; add pkg-config pkg-config; \
+	add javac openjdk-17-jdk-headless; add mvn maven; \
+	if [ -n "$$missing" ]; then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -q; \
+		apt-cache show openjdk-17-jdk-headless >/dev/null 2>&1 || missing=$${missing/openjdk-17-jdk-headless/default-jdk-headless}; \
+		apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+
+.PHONY: clean
+clean: ## remove everything that was built or fetched
+	rm -rf target
