@@ -3,6 +3,11 @@
 use secrecy::SecretString;
 use url::Url;
 
+use super::{
+    form::{Checked, Choice, Link},
+    reader::{Named, Section},
+    secret::Secret,
+};
 use crate::protocol::types::PortalId;
 
 /// One of `[[portals]]`. The registry's tokens, if it has any, win over these.
@@ -34,4 +39,67 @@ pub enum Plan {
     Enterprise,
     /// No limit: self-hosted.
     Unlimited,
+}
+
+const ACCESS_TOKEN: Secret = Secret {
+    key: Named("access_token", "An access token to begin with; the refresh token is enough."),
+    file: Named("access_token_file", "The same in a file."),
+};
+const REFRESH_TOKEN: Secret = Secret {
+    key: Named(
+        "refresh_token",
+        "The refresh token to begin with; it is renewed and kept in the registry, whose token wins.",
+    ),
+    file: Named("refresh_token_file", "The same in a file."),
+};
+const APPLICATION_TOKEN: Secret = Secret {
+    key: Named(
+        "application_token",
+        "Which callbacks to believe; without it the first one that can be verified brings it.",
+    ),
+    file: Named("application_token_file", "The same in a file."),
+};
+
+impl Portal {
+    pub(super) fn read(section: &mut Section<'_, '_>, allow_http: bool) -> Option<Self> {
+        let member_id = section.required(
+            Named("member_id", "The portal's identity; it does not change with its domain."),
+            &Checked("a member_id of 1 to 64 letters and digits", |text| {
+                PortalId::new(text).ok_or_else(|| format!("is {text:?}"))
+            }),
+        );
+        let endpoint = section.required(Named("endpoint", "The portal's REST endpoint."), &Link { http: allow_http });
+        let access_token = ACCESS_TOKEN.optional(section);
+        let refresh_token = REFRESH_TOKEN.optional(section);
+        let application_token = APPLICATION_TOKEN.optional(section);
+        let plan = section.or(
+            Named("plan", "The portal's request limit: asked from the portal, 50 at 2 a second, 250 at 5 a second, or none (self-hosted)."),
+            "\"auto\"",
+            &Choice(&[
+                ("auto", Plan::Auto),
+                ("standard", Plan::Standard),
+                ("enterprise", Plan::Enterprise),
+                ("unlimited", Plan::Unlimited),
+            ]),
+        );
+        let endpoint = endpoint.and_then(|url| with_slash(url).or_else(|| {
+            section.fault("endpoint", "does not end in /rest/", "give an endpoint such as \"https://example.bitrix24.com/rest/\" (an incoming webhook cannot read offline events)");
+            None
+        }));
+        Some(Self {
+            member_id: member_id?,
+            endpoint: endpoint?,
+            access_token: access_token?,
+            refresh_token: refresh_token?,
+            application_token: application_token?,
+            plan: plan?,
+        })
+    }
+}
+
+/// The endpoint with its trailing slash, so that a method's name can be joined to it; `None` if it is no endpoint.
+fn with_slash(mut url: Url) -> Option<Url> {
+    let path = format!("{}/", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    path.ends_with("/rest/").then_some(url)
 }

@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
+use super::{
+    form::{Checked, Choice, Span},
+    reader::{Named, Section},
+};
+
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -26,4 +33,63 @@ pub enum Format {
 pub struct Shutdown {
     /// How long a stop may take.
     pub grace: Duration,
+}
+
+impl Log {
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Self> {
+        let level = section.or(
+            Named("level", "How much is logged; changeable while the bridge runs."),
+            "\"info\"",
+            &Checked(
+                "error, warn, info, debug, trace or off, or a list such as \"info,b24kafka::runner=debug\"",
+                filter,
+            ),
+        );
+        let format = section.or(
+            Named("format", "A readable line for people, or one JSON object a line for machines."),
+            "\"text\"",
+            &Choice(&[("text", Format::Text), ("json", Format::Json)]),
+        );
+        Some(Self { level: level?, format: format? })
+    }
+}
+
+impl Shutdown {
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Self> {
+        let bounds = Span(Duration::from_secs(1), Duration::from_secs(3600));
+        let grace = section.or(
+            Named("grace", "How long a stop may take; what is still reserved then is found again at the next start."),
+            "\"30s\"",
+            &bounds,
+        );
+        Some(Self { grace: grace? })
+    }
+}
+
+/// Checks a filter of `tracing`. A lone word has to be a level: as a target it would silence everything else.
+pub(crate) fn filter(text: &str) -> Result<String, String> {
+    let wrong = || format!("is {text:?}");
+    for directive in text.split(',') {
+        let level = directive.rsplit('=').next().unwrap_or_default();
+        // The parser would take an empty level for "error".
+        if level.is_empty() || level.parse::<LevelFilter>().is_err() {
+            return Err(wrong());
+        }
+    }
+    EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter;
+
+    #[test]
+    fn a_misspelt_level_is_no_target() {
+        for good in ["info", "WARN", "off", "info,b24kafka::runner=debug", "warn,hyper=error"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["", "warn, hyper=error", "inof", "info,", "info,b24kafka", "a=b", "[[="] {
+            assert!(filter(bad).is_err(), "{bad}");
+        }
+    }
 }

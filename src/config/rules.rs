@@ -1,0 +1,159 @@
+//! What other parts of the program know about values: which events there are, what a template may hold, which options
+//! of the producer would break the promise. All questions of the configuration to them are asked here.
+
+use serde::Deserialize;
+
+/// What a selector of `queues.events` stands for: a name, an entity, or `crm.*`. The error says what is wrong.
+pub(super) fn events(selector: &str) -> Result<Vec<String>, String> {
+    let wanted = selector.trim();
+    let family = wanted.strip_suffix(".*").map(|family| format!("{family}."));
+    let names: Vec<String> = catalogue()
+        .into_iter()
+        .filter(|event| event.offline)
+        .filter(|event| match &family {
+            Some(family) => !event.pattern && event.entity.starts_with(family.as_str()),
+            None => event.matches(wanted),
+        })
+        .map(|event| if event.pattern { wanted.to_uppercase() } else { event.event })
+        .collect();
+    if names.is_empty() { Err(format!("selects no event ({wanted:?})")) } else { Ok(names) }
+}
+
+/// Checks the template of a topic's name.
+pub(super) fn topic(template: &str) -> Result<String, String> {
+    self::template(template, &["entity", "event", "member_id", "connector"])
+}
+
+/// Checks the template of a record's key.
+pub(super) fn key(template: &str) -> Result<String, String> {
+    self::template(template, &["entity", "event", "member_id", "connector", "id"])
+}
+
+/// Checks the name of a topic: what Kafka allows.
+pub(super) fn topic_name(name: &str) -> Result<String, String> {
+    const LONGEST: usize = 249;
+    let fits = (1..=LONGEST).contains(&name.len()) && name != "." && name != "..";
+    let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    if fits && letters { Ok(name.to_owned()) } else { Err(format!("is {name:?}")) }
+}
+
+/// Checks an option of librdkafka: whether it leaves the promise alone and has no key of its own here.
+pub(super) fn option(name: &str) -> Result<(), String> {
+    const PROMISE: [&str; 14] = [
+        "acks",
+        "batch.num.retries",
+        "delivery.report.only.error",
+        "delivery.timeout.ms",
+        "enable.gapless.guarantee",
+        "enable.idempotence",
+        "max.in.flight",
+        "max.in.flight.requests.per.connection",
+        "message.send.max.retries",
+        "partitioner",
+        "queuing.strategy",
+        "request.required.acks",
+        "retries",
+        "transactional.id",
+    ];
+    const KEYS: [(&str, &str); 14] = [
+        ("bootstrap.servers", "kafka.bootstrap_servers"),
+        ("metadata.broker.list", "kafka.bootstrap_servers"),
+        ("compression.codec", "kafka.compression"),
+        ("compression.type", "kafka.compression"),
+        ("message.timeout.ms", "kafka.message_timeout"),
+        ("security.protocol", "kafka.security.protocol"),
+        ("sasl.mechanism", "kafka.security.sasl_mechanism"),
+        ("sasl.mechanisms", "kafka.security.sasl_mechanism"),
+        ("sasl.username", "kafka.security.username"),
+        ("sasl.password", "kafka.security.password"),
+        ("ssl.ca.location", "kafka.security.ca_file"),
+        ("ssl.certificate.location", "kafka.security.cert_file"),
+        ("ssl.key.location", "kafka.security.key_file"),
+        ("log.queue", "log"),
+    ];
+    if PROMISE.contains(&name) {
+        return Err("would break the promise that nothing is lost or reordered".into());
+    }
+    match KEYS.iter().find(|(option, _)| *option == name) {
+        Some((_, key)) => Err(format!("has a key of its own, {key}")),
+        None => Ok(()),
+    }
+}
+
+fn template(template: &str, placeholders: &[&str]) -> Result<String, String> {
+    let mut rest = template;
+    while let Some((before, behind)) = rest.split_once('{') {
+        if before.contains('}') {
+            return Err("has a } without its {".into());
+        }
+        let Some((name, after)) = behind.split_once('}') else { return Err("has a { without its }".into()) };
+        if !placeholders.contains(&name) {
+            return Err(format!("has the unknown placeholder {{{name}}}"));
+        }
+        rest = after;
+    }
+    match (template.trim().is_empty(), rest.contains('}')) {
+        (true, _) => Err("is empty".into()),
+        (_, true) => Err("has a } without its {".into()),
+        _ => Ok(template.to_owned()),
+    }
+}
+
+/// What is needed here of an event of the catalogue.
+#[derive(Deserialize)]
+struct Known {
+    event: String,
+    pattern: bool,
+    entity: String,
+    offline: bool,
+}
+
+impl Known {
+    fn matches(&self, wanted: &str) -> bool {
+        if self.entity == wanted {
+            return !self.pattern;
+        }
+        if !self.pattern {
+            return self.event.eq_ignore_ascii_case(wanted);
+        }
+        let prefix = self.event.split('<').next().unwrap_or_default();
+        let number = wanted.to_uppercase().strip_prefix(prefix).map(str::to_owned);
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+    }
+}
+
+fn catalogue() -> Vec<Known> {
+    serde_json::from_str(include_str!("../bitrix/catalogue/events.json")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_names_entities_and_families() {
+        assert_eq!(events("oncrmdealupdate").expect("a name"), ["ONCRMDEALUPDATE"]);
+        assert!(events("crm.deal").expect("an entity").contains(&"ONCRMDEALADD".into()));
+        assert!(events("crm.*").expect("a family").len() > 20);
+        assert_eq!(events("ONCRMDYNAMICITEMADD_128").expect("a pattern"), ["ONCRMDYNAMICITEMADD_128"]);
+        for unknown in ["", "crm", "*", "ONNOTHING", "ONCRMDYNAMICITEMADD_", "ONOFFLINEEVENT"] {
+            assert!(events(unknown).is_err(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn templates_name_what_they_do_not_know() {
+        assert!(topic("bitrix24.{entity}").is_ok());
+        assert!(key("{member_id}:{entity}:{id}").is_ok());
+        for bad in ["", "a{", "a}", "{id}", "{ entity}", "{a{b}}", "{entity}}"] {
+            assert!(topic(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn options_that_break_the_promise_are_refused() {
+        assert!(option("linger.ms").is_ok());
+        assert!(option("acks").is_err());
+        assert!(option("sasl.password").expect_err("refused").contains("kafka.security.password"));
+    }
+}
