@@ -1,1 +1,61 @@
 //! The portals and their tokens, durably.
+//!
+//! Refresh tokens rotate: whoever loses a new one has lost the portal until the application is installed again. So
+//! [`Registry::store`] returns only when the record would survive a crash, and a token may be used only then.
+//! This module knows files and nothing of portals, Kafka or HTTP; it never logs, and its errors hold no token.
+
+use std::{path::Path, sync::Arc};
+
+use crate::protocol::types::PortalId;
+
+pub use self::{
+    error::RegistryError,
+    file::{FileRegistry, Opened, RefusedFile},
+    record::PortalRecord,
+};
+
+mod error;
+mod file;
+mod record;
+
+/// The registry for tasks: the same calls, off the threads that must not block. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    file: Arc<FileRegistry>,
+}
+
+impl Registry {
+    /// Opens the directory as [`FileRegistry::open`] does; what was found in it comes along.
+    ///
+    /// # Errors
+    /// As [`FileRegistry::open`].
+    pub async fn open(dir: &Path) -> Result<(Self, Vec<PortalRecord>, Vec<RefusedFile>), RegistryError> {
+        let dir = dir.to_path_buf();
+        let opened = blocking(move || FileRegistry::open(&dir)).await?;
+        Ok((Self { file: Arc::new(opened.registry) }, opened.records, opened.refused))
+    }
+
+    /// Stores a record durably; see [`FileRegistry::store`].
+    ///
+    /// # Errors
+    /// As [`FileRegistry::store`]. If the future is dropped, the record may be stored all the same.
+    pub async fn store(&self, record: PortalRecord) -> Result<(), RegistryError> {
+        let file = Arc::clone(&self.file);
+        blocking(move || file.store(&record)).await
+    }
+
+    /// Removes a record durably; see [`FileRegistry::remove`].
+    ///
+    /// # Errors
+    /// As [`FileRegistry::remove`].
+    pub async fn remove(&self, member_id: PortalId) -> Result<(), RegistryError> {
+        let file = Arc::clone(&self.file);
+        blocking(move || file.remove(&member_id)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RegistryError> + Send + 'static,
+) -> Result<T, RegistryError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(RegistryError::Stopped))
+}

@@ -42,7 +42,7 @@ impl Log {
             "\"info\"",
             &Checked(
                 "error, warn, info, debug, trace or off, or a list such as \"info,b24kafka::runner=debug\"",
-                filter,
+                check_filter,
             ),
         );
         let format = section.or(
@@ -67,7 +67,7 @@ impl Shutdown {
 }
 
 /// Checks a filter of `tracing`. A lone word has to be a level: as a target it would silence everything else.
-pub(crate) fn filter(text: &str) -> Result<String, String> {
+pub(crate) fn check_filter(text: &str) -> Result<String, String> {
     let wrong = || format!("is {text:?}");
     for directive in text.split(',') {
         let level = directive.rsplit('=').next().unwrap_or_default();
@@ -81,15 +81,15 @@ pub(crate) fn filter(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::filter;
+    use super::check_filter;
 
     #[test]
     fn a_misspelt_level_is_no_target() {
         for good in ["info", "WARN", "off", "info,b24kafka::runner=debug", "warn,hyper=error"] {
-            assert!(filter(good).is_ok(), "{good}");
+            assert!(check_filter(good).is_ok(), "{good}");
         }
         for bad in ["", "warn, hyper=error", "inof", "info,", "info,b24kafka", "a=b", "[[="] {
-            assert!(filter(bad).is_err(), "{bad}");
+            assert!(check_filter(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,0 +1,183 @@
+//! What is kept of a portal, and how it is written down.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::protocol::types::PortalId;
+
+/// The version of the form on disk. A reader refuses a newer one: it may hold what this one would drop.
+pub(super) const FORMAT: u64 = 1;
+
+/// A portal as the registry keeps it (protocol reference section 4).
+#[derive(Clone, Debug)]
+pub struct PortalRecord {
+    /// Its identity.
+    pub member_id: PortalId,
+    /// Its REST endpoint with a trailing slash.
+    pub endpoint: Url,
+    /// The last access token; lives an hour.
+    pub access_token: Option<SecretString>,
+    /// The last refresh token; lives 180 days, and each refresh replaces it.
+    pub refresh_token: Option<SecretString>,
+    /// Which callbacks to believe.
+    pub application_token: Option<SecretString>,
+    /// The user that the tokens speak for.
+    pub user_id: Option<i64>,
+    /// What the tokens may do, as the portal says it.
+    pub scope: Option<String>,
+    /// The application's status, as the portal says it.
+    pub status: Option<String>,
+    /// When a refresh was begun whose outcome is not stored yet, in unix seconds. Found at a start it means that the
+    /// refresh token may have been rotated, with the answer lost.
+    pub refreshing_since: Option<i64>,
+    /// When the application was installed, in unix seconds; `None` for a portal of the configuration.
+    pub installed_at: Option<i64>,
+}
+
+impl PortalRecord {
+    /// A portal of which nothing but its place is known.
+    pub fn new(member_id: PortalId, endpoint: Url) -> Self {
+        Self {
+            member_id,
+            endpoint,
+            access_token: None,
+            refresh_token: None,
+            application_token: None,
+            user_id: None,
+            scope: None,
+            status: None,
+            refreshing_since: None,
+            installed_at: None,
+        }
+    }
+
+    /// The host of the endpoint, without a port: the `domain` of its records.
+    pub fn domain(&self) -> &str {
+        self.endpoint.host_str().unwrap_or_default()
+    }
+
+    /// The record as JSON.
+    pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let shown = |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+        let mut json = serde_json::to_vec_pretty(&Stored {
+            format: FORMAT,
+            member_id: self.member_id.as_str().to_owned(),
+            endpoint: self.endpoint.as_str().to_owned(),
+            access_token: shown(&self.access_token),
+            refresh_token: shown(&self.refresh_token),
+            application_token: shown(&self.application_token),
+            user_id: self.user_id,
+            scope: self.scope.clone(),
+            status: self.status.clone(),
+            refreshing_since: self.refreshing_since,
+            installed_at: self.installed_at,
+        })?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
+    /// Reads a record; the error says what is wrong and holds nothing of the text.
+    pub(super) fn from_json(json: &[u8]) -> Result<Self, String> {
+        if json.iter().all(u8::is_ascii_whitespace) {
+            return Err("is empty".into());
+        }
+        let foreign = |error: serde_json::Error| {
+            // Only the place: the message may quote what stands there.
+            let what = if error.is_eof() { "ends too early" } else { "is no portal record" };
+            format!("{what} (line {}, column {})", error.line(), error.column())
+        };
+        match serde_json::from_slice::<Header>(json).map_err(foreign)?.format {
+            FORMAT => {}
+            newer if newer > FORMAT => return Err(format!("has format {newer}; this version reads {FORMAT}")),
+            unknown => return Err(format!("has the unknown format {unknown}")),
+        }
+        let stored: Stored = serde_json::from_slice(json).map_err(foreign)?;
+        let endpoint = Url::parse(&stored.endpoint).ok().filter(|url| url.has_host() && url.path().ends_with('/'));
+        Ok(Self {
+            member_id: PortalId::new(&stored.member_id).ok_or("has no valid member_id")?,
+            endpoint: endpoint.ok_or("has no valid endpoint")?,
+            access_token: stored.access_token.map(SecretString::from),
+            refresh_token: stored.refresh_token.map(SecretString::from),
+            application_token: stored.application_token.map(SecretString::from),
+            user_id: stored.user_id,
+            scope: stored.scope,
+            status: stored.status,
+            refreshing_since: stored.refreshing_since,
+            installed_at: stored.installed_at,
+        })
+    }
+}
+
+/// What every version of the form begins with.
+#[derive(Deserialize)]
+struct Header {
+    format: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    format: u64,
+    member_id: String,
+    endpoint: String,
+    access_token: Option<String>,
+    refresh_token: Option<String>,
+    application_token: Option<String>,
+    user_id: Option<i64>,
+    scope: Option<String>,
+    status: Option<String>,
+    refreshing_since: Option<i64>,
+    installed_at: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> PortalRecord {
+        let endpoint = Url::parse("https://example.bitrix24.com:8443/rest/").expect("a URL");
+        PortalRecord {
+            access_token: Some("acc3ss".into()),
+            refresh_token: Some("r3fresh".into()),
+            refreshing_since: Some(1_700_000_000),
+            ..PortalRecord::new(PortalId::new("a1").expect("an id"), endpoint)
+        }
+    }
+
+    #[test]
+    fn a_record_survives_the_round_trip() {
+        let json = record().to_json().expect("JSON");
+        let read = PortalRecord::from_json(&json).expect("a record");
+        assert_eq!(read.to_json().expect("JSON"), json);
+        assert_eq!(read.refresh_token.expect("a token").expose_secret(), "r3fresh");
+        assert_eq!(read.refreshing_since, Some(1_700_000_000));
+    }
+
+    #[test]
+    fn a_record_shows_no_token_and_has_a_domain() {
+        let text = format!("{:?}", record());
+        assert!(!text.contains("acc3ss") && !text.contains("r3fresh"), "{text}");
+        assert_eq!(record().domain(), "example.bitrix24.com");
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused_without_quoting_it() {
+        let whole = String::from_utf8(record().to_json().expect("JSON")).expect("UTF-8");
+        for (json, begin) in [
+            ("", "is empty"),
+            (" \n", "is empty"),
+            ("{\"a\":\"s3cr3t\"}", "is no portal record"),
+            ("\u{0}\u{0}", "is no portal record"),
+            (&whole[..whole.len() / 2], "ends too early"),
+            (&whole.replace("\"format\": 1", "\"format\": 2"), "has format 2; this version reads 1"),
+            (&whole.replace("\"format\": 1", "\"format\": 0"), "has the unknown format 0"),
+            (&whole.replace("\"a1\"", "\"../x\""), "has no valid member_id"),
+            (&whole.replace("https://", ""), "has no valid endpoint"),
+            (&whole.replace("\"scope\"", "\"s3cr3t\""), "is no portal record"),
+        ] {
+            let wrong = PortalRecord::from_json(json.as_bytes()).expect_err(json);
+            assert!(wrong.starts_with(begin) && !wrong.contains("s3cr3t"), "{wrong}");
+        }
+    }
+}
