@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use secrecy::SecretString;
 
 use super::{
+    fault::Place,
     form::{Checked, Choice, Readable, Span, Switch, Text, Whole},
     reader::{Named, Section},
     rules,
@@ -221,16 +222,16 @@ impl Security {
 fn options(section: &mut Section<'_, '_>) -> Option<BTreeMap<String, String>> {
     let doc = "Any other option of librdkafka by its own name; those that would break the promise are refused.";
     let given = section.free(Named("options", doc), "a table of librdkafka options")?;
-    let mut options = BTreeMap::new();
-    let mut fine = true;
-    for (name, value, place) in given {
-        if let Err(wrong) = rules::option(&name) {
-            section.fault_at(place, &format!("options.{name}"), wrong, "leave it out".into());
-            fine = false;
+    let places: BTreeMap<&str, &Place> = given.iter().map(|(name, _, place)| (name.as_str(), place)).collect();
+    let options = given.iter().map(|(name, value, _)| (name.clone(), value.clone())).collect();
+    let refused = rules::refused(&options);
+    for refused in &refused {
+        if let Some(place) = places.get(refused.option.as_str()) {
+            let name = format!("options.{}", refused.option);
+            section.fault_at((*place).clone(), &name, refused.wrong.clone(), refused.right.clone());
         }
-        options.insert(name, value);
     }
-    fine.then_some(options)
+    refused.is_empty().then_some(options)
 }
 
 /// Checks a list of `host:port`.

@@ -1,6 +1,8 @@
 //! What other parts of the program know about values: which events there are, what a template may hold, which options
 //! of the producer would break the promise. All questions of the configuration to them are asked here.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// What a selector of `queues.events` stands for: a name, an entity, or `crm.*`. The error says what is wrong.
@@ -37,13 +39,22 @@ pub(super) fn topic_name(name: &str) -> Result<String, String> {
     if fits && letters { Ok(name.to_owned()) } else { Err(format!("is {name:?}")) }
 }
 
-/// Checks an option of librdkafka: whether it leaves the promise alone and has no key of its own here.
-pub(super) fn option(name: &str) -> Result<(), String> {
-    const PROMISE: [&str; 14] = [
+/// An option of librdkafka that is refused.
+pub(super) struct Refused {
+    /// Which one.
+    pub option: String,
+    /// What is wrong with it, to be read behind its name.
+    pub wrong: String,
+    /// What to do instead.
+    pub right: String,
+}
+
+/// Which options of librdkafka would break the promise, or have a key of their own here.
+pub(super) fn refused(options: &BTreeMap<String, String>) -> Vec<Refused> {
+    const PROMISE: [&str; 13] = [
         "acks",
         "batch.num.retries",
         "delivery.report.only.error",
-        "delivery.timeout.ms",
         "enable.gapless.guarantee",
         "enable.idempotence",
         "max.in.flight",
@@ -61,6 +72,7 @@ pub(super) fn option(name: &str) -> Result<(), String> {
         ("compression.codec", "kafka.compression"),
         ("compression.type", "kafka.compression"),
         ("message.timeout.ms", "kafka.message_timeout"),
+        ("delivery.timeout.ms", "kafka.message_timeout"),
         ("security.protocol", "kafka.security.protocol"),
         ("sasl.mechanism", "kafka.security.sasl_mechanism"),
         ("sasl.mechanisms", "kafka.security.sasl_mechanism"),
@@ -69,15 +81,17 @@ pub(super) fn option(name: &str) -> Result<(), String> {
         ("ssl.ca.location", "kafka.security.ca_file"),
         ("ssl.certificate.location", "kafka.security.cert_file"),
         ("ssl.key.location", "kafka.security.key_file"),
-        ("log.queue", "log"),
     ];
-    if PROMISE.contains(&name) {
-        return Err("would break the promise that nothing is lost or reordered".into());
-    }
-    match KEYS.iter().find(|(option, _)| *option == name) {
-        Some((_, key)) => Err(format!("has a key of its own, {key}")),
-        None => Ok(()),
-    }
+    let refuse = |option: &String| {
+        let (wrong, right) = if PROMISE.contains(&option.as_str()) {
+            ("would break the promise that nothing is lost or reordered".to_owned(), "leave it out".to_owned())
+        } else {
+            let (_, key) = KEYS.iter().find(|(name, _)| name == option)?;
+            ("has a key of its own".to_owned(), format!("set {key} instead"))
+        };
+        Some(Refused { option: option.clone(), wrong, right })
+    };
+    options.keys().filter_map(refuse).collect()
 }
 
 fn template(template: &str, placeholders: &[&str]) -> Result<String, String> {
@@ -152,8 +166,10 @@ mod tests {
 
     #[test]
     fn options_that_break_the_promise_are_refused() {
-        assert!(option("linger.ms").is_ok());
-        assert!(option("acks").is_err());
-        assert!(option("sasl.password").expect_err("refused").contains("kafka.security.password"));
+        let names = ["acks", "linger.ms", "sasl.password"];
+        let refused = refused(&names.map(|name| (name.to_owned(), "1".to_owned())).into());
+        let named: Vec<&str> = refused.iter().map(|refused| refused.option.as_str()).collect();
+        assert_eq!(named, ["acks", "sasl.password"]);
+        assert!(refused[1].right.contains("kafka.security.password"));
     }
 }

@@ -1,0 +1,80 @@
+//! How a command fails: what is said and which exit code it gives.
+
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use crate::config::Faults;
+
+/// `EX_CONFIG` of sysexits.h: supervisors can tell it from a failure that a restart may cure.
+const CONFIGURATION: u8 = 78;
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The configuration has faults, which are still to be said.
+    Configuration(Faults),
+    /// The configuration has faults, which the result on standard output tells.
+    ConfigurationTold,
+    /// Something failed; its chain of causes is said in one line.
+    Error(Box<dyn Error + Send + Sync>),
+    /// The result could not be written.
+    Output(io::Error),
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+impl Failure {
+    /// Says what is wrong and gives the exit code.
+    pub fn report(self) -> ExitCode {
+        let (text, code) = match self {
+            Self::Configuration(faults) => (faults.to_string(), ExitCode::from(CONFIGURATION)),
+            Self::ConfigurationTold => return ExitCode::from(CONFIGURATION),
+            Self::Error(error) => (format!("b24kafka: {}", chain(&*error)), ExitCode::FAILURE),
+            // Whoever closed the pipe has read what he wanted.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+            Self::Output(error) => (format!("b24kafka: cannot write the result: {error}"), ExitCode::FAILURE),
+        };
+        writeln!(io::stderr(), "{text}").ok();
+        code
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// What a command that is still to come answers.
+pub(super) fn not_built(what: &'static str) -> Failure {
+    NotBuilt(what).into()
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is not built in this version")]
+struct NotBuilt(&'static str);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_in_one_line() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read x")]
+        struct Outer(#[source] io::Error);
+        assert_eq!(chain(&Outer(io::Error::other("no disk"))), "cannot read x: no disk");
+    }
+}
