@@ -62,7 +62,8 @@ impl Config {
     /// Loads the file and lays the variables over it; [`environment`] has those of this process.
     ///
     /// # Errors
-    /// All faults at once. A file that cannot be read, or that is no TOML, is one fault: nothing can be said of the rest.
+    /// All faults at once. A file that cannot be read, or that is no TOML, is one fault: nothing can be said of the
+    /// rest.
     pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Self, Faults> {
         match source::read(path) {
             Ok(text) => Self::parse(path, &text, env),

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
+use url::Url;
 
 use super::{
     configured::ConfigFile,
@@ -73,7 +74,10 @@ fn facts(config: &Config) -> Value {
         "portals": config.portals.iter().map(|portal| portal.member_id.as_str()).collect::<Vec<_>>(),
         "kafka": { "bootstrap_servers": config.kafka.bootstrap_servers, "key": config.kafka.key },
         "registry": { "kind": "file", "path": path.to_string_lossy() },
-        "http": { "listen": config.http.listen.to_string(), "public_url": config.http.public_url.as_ref().map(ToString::to_string) },
+        "http": {
+            "listen": config.http.listen.to_string(),
+            "public_url": config.http.public_url.as_ref().map(Url::as_str),
+        },
         "admin": { "listen": config.admin.listen.to_string() },
     })
 }

@@ -4,13 +4,17 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{
-    form::{Checked, Link, Switch, Text},
+    form::{Checked, Link, Switch, Text, quote},
     reader::{Named, Section},
     secret::Secret,
 };
 
 /// The domains of the cloud, each a suffix. Nobody but Bitrix24 gives out names below them.
-const CLOUD: &str = r#"[".bitrix24.com", ".bitrix24.de", ".bitrix24.eu", ".bitrix24.fr", ".bitrix24.es", ".bitrix24.it", ".bitrix24.pl", ".bitrix24.com.br", ".bitrix24.com.tr", ".bitrix24.in", ".bitrix24.cn", ".bitrix24.jp", ".bitrix24.vn", ".bitrix24.id", ".bitrix24.ru", ".bitrix24.by", ".bitrix24.kz", ".bitrix24.ua"]"#;
+const CLOUD: &str = r#"[
+    ".bitrix24.com", ".bitrix24.de", ".bitrix24.eu", ".bitrix24.fr", ".bitrix24.es", ".bitrix24.it",
+    ".bitrix24.pl", ".bitrix24.com.br", ".bitrix24.com.tr", ".bitrix24.in", ".bitrix24.cn", ".bitrix24.jp",
+    ".bitrix24.vn", ".bitrix24.id", ".bitrix24.ru", ".bitrix24.by", ".bitrix24.kz", ".bitrix24.ua",
+]"#;
 const CLIENT_SECRET: Secret = Secret {
     key: Named("client_secret", "The application's secret (client_secret); has to be given, here or in a file."),
     file: Named("client_secret_file", "The same in a file."),
@@ -54,7 +58,11 @@ impl App {
             &Link { http },
         );
         let allowed_hosts = section.each(
-            Named("allowed_hosts", "Hosts that a callback may lead to: with a leading dot a suffix, else exact. The portals given here and oauth_url need not be among them."),
+            Named(
+                "allowed_hosts",
+                "Hosts that a callback may lead to: with a leading dot a suffix, else exact. \
+ The portals given here and oauth_url need not be among them.",
+            ),
             CLOUD,
             &Checked("a host such as \"portal.example.com\", or a suffix such as \".bitrix24.com\"", host),
         );
@@ -77,13 +85,13 @@ fn host(text: &str) -> Result<String, String> {
     };
     let digits = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
     if !name.split('.').all(label) {
-        return Err(format!("is {text:?}"));
+        return Err(format!("is {}", quote(text)));
     }
     if name.rsplit('.').next().is_some_and(digits) {
-        return Err(format!("is {text:?}, an address where only names are believed"));
+        return Err(format!("is {}, an address where only names are believed", quote(text)));
     }
     if text.starts_with('.') && !name.contains('.') {
-        return Err(format!("is {text:?}, which would allow a whole top level domain"));
+        return Err(format!("is {}, which would allow a whole top level domain", quote(text)));
     }
     Ok(text.to_ascii_lowercase())
 }

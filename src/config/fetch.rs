@@ -48,7 +48,15 @@ impl Fetch {
             section.or(Named("poll_min", "First wait of an idle queue before it asks again."), "\"1s\"", &wait);
         let poll_max =
             section.or(Named("poll_max", "Longest wait of an idle queue; waits stretch up to it."), "\"60s\"", &wait);
-        let request_timeout = section.or(Named("request_timeout", "When a request is given up. The portal ends one at 60 s whatever this says, so the default waits a little longer."), "\"70s\"", &timeout);
+        let request_timeout = section.or(
+            Named(
+                "request_timeout",
+                "When a request is given up. \
+ The portal ends one at 60 s whatever this says, so the default waits a little longer.",
+            ),
+            "\"70s\"",
+            &timeout,
+        );
         let response_limit = section.or(
             Named("response_limit", "Largest answer of a portal that is read; guards the memory."),
             "\"64MiB\"",

@@ -64,7 +64,7 @@ pub(super) fn kind(value: &Value) -> &'static str {
 }
 
 /// A value in a fault, shortened.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     const SHOWN: usize = 60;
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}...", &text[..end]),

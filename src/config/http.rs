@@ -16,7 +16,7 @@ use super::{
 pub struct Http {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// How Bitrix24 reaches it; if set, `ONOFFLINEEVENT` is bound.
+    /// How Bitrix24 reaches it, with a trailing slash so that paths can be joined; if set, `ONOFFLINEEVENT` is bound.
     pub public_url: Option<Url>,
     /// `minTimeout` of `ONOFFLINEEVENT`.
     pub wake_min: Duration,
@@ -42,7 +42,11 @@ impl Http {
     pub(super) fn read(section: &mut Section<'_, '_>, allow_http: bool) -> Option<Self> {
         let listen = section.or(Named("listen", "Where Bitrix24's callbacks are taken."), "\"0.0.0.0:8080\"", &Listen);
         let public_url = section.optional(
-            Named("public_url", "How Bitrix24 reaches this listener. With it wake-ups are bound, and idle queues wait poll_max at once."),
+            Named(
+                "public_url",
+                "How Bitrix24 reaches this listener. \
+ With it wake-ups are bound, and idle queues wait poll_max at once.",
+            ),
             &Link { http: allow_http },
         );
         let wake = Span(Duration::ZERO, Duration::from_secs(3600));
@@ -55,8 +59,15 @@ impl Http {
             section.fault("wake_min", "has a fraction of a second", "give whole seconds: Bitrix24 counts in them");
             return None;
         }
-        Some(Self { listen: listen?, public_url: public_url?, wake_min: wake_min? })
+        Some(Self { listen: listen?, public_url: public_url?.map(with_slash), wake_min: wake_min? })
     }
+}
+
+/// The URL with a trailing slash: `/prefix` becomes `/prefix/`.
+pub(super) fn with_slash(mut url: Url) -> Url {
+    let path = format!("{}/", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    url
 }
 
 impl Admin {

@@ -1,19 +1,19 @@
 //! `[kafka]`: where the records go.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
 use super::{
     fault::Place,
-    form::{Checked, Choice, Readable, Span, Switch, Text, Whole},
+    form::{Checked, Choice, Readable, Span, Switch, Text, Whole, quote},
     reader::{Named, Section},
     rules,
     secret::Secret,
 };
 
 /// `[kafka]`
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Kafka {
     /// `host:port` list, comma separated.
     pub bootstrap_servers: String,
@@ -66,6 +66,19 @@ const KEY: &str = "a template of {member_id}, {entity}, {id}, {event}, {connecto
 const PASSWORD: Secret =
     Secret { key: Named("password", "SASL password."), file: Named("password_file", "The same in a file.") };
 
+/// Without the options' values: some of them are secrets, such as `ssl.key.password`.
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kafka")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("topic", &self.topic)
+            .field("key", &self.key)
+            .field("security", &self.security)
+            .field("options", &self.options.keys())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Kafka {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Self> {
         let servers = Checked("a list such as \"kafka-1:9092,kafka-2:9092\"", servers);
@@ -117,14 +130,7 @@ impl Kafka {
             "6",
             &Whole(1..=10_000),
         );
-        let replication_factor = section.or(
-            Named("replication_factor", "Replicas of created topics; -1 is the broker's default."),
-            "-1",
-            &Whole(-1..=100),
-        );
-        if replication_factor == Some(0) {
-            section.fault("replication_factor", "is 0", "give -1 for the broker's default, or 1 and more");
-        }
+        let replication_factor = replication_factor(section);
         let security = section.section("security", Security::read);
         let options = options(section);
         Some(Self {
@@ -219,6 +225,16 @@ impl Security {
     }
 }
 
+fn replication_factor(section: &mut Section<'_, '_>) -> Option<i32> {
+    let key = Named("replication_factor", "Replicas of created topics; -1 is the broker's default.");
+    let factor = section.or(key, "-1", &Whole(-1..=100))?;
+    if factor == 0 {
+        section.fault("replication_factor", "is 0", "give -1 for the broker's default, or 1 and more");
+        return None;
+    }
+    Some(factor)
+}
+
 fn options(section: &mut Section<'_, '_>) -> Option<BTreeMap<String, String>> {
     let doc = "Any other option of librdkafka by its own name; those that would break the promise are refused.";
     let given = section.free(Named("options", doc), "a table of librdkafka options")?;
@@ -243,7 +259,7 @@ fn servers(text: &str) -> Result<String, String> {
         name && (literal || !host.contains(':')) && port.parse::<u16>().is_ok_and(|port| port > 0)
     };
     let list: Vec<&str> = text.split(',').map(str::trim).collect();
-    if list.iter().all(|entry| server(entry)) { Ok(list.join(",")) } else { Err(format!("is {text:?}")) }
+    if list.iter().all(|entry| server(entry)) { Ok(list.join(",")) } else { Err(format!("is {}", quote(text))) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{
-    form::{Checked, Choice, Link},
+    form::{Checked, Choice, Link, quote},
+    http::with_slash,
     reader::{Named, Section},
     secret::Secret,
 };
@@ -65,7 +66,7 @@ impl Portal {
         let member_id = section.required(
             Named("member_id", "The portal's identity; it does not change with its domain."),
             &Checked("a member_id of 1 to 64 letters and digits", |text| {
-                PortalId::new(text).ok_or_else(|| format!("is {text:?}"))
+                PortalId::new(text).ok_or_else(|| format!("is {}", quote(text)))
             }),
         );
         let endpoint = section.required(Named("endpoint", "The portal's REST endpoint."), &Link { http: allow_http });
@@ -73,7 +74,11 @@ impl Portal {
         let refresh_token = REFRESH_TOKEN.optional(section);
         let application_token = APPLICATION_TOKEN.optional(section);
         let plan = section.or(
-            Named("plan", "The portal's request limit: asked from the portal, 50 at 2 a second, 250 at 5 a second, or none (self-hosted)."),
+            Named(
+                "plan",
+                "The portal's request limit: asked from the portal, \
+ 50 at 2 a second, 250 at 5 a second, or none (self-hosted).",
+            ),
             "\"auto\"",
             &Choice(&[
                 ("auto", Plan::Auto),
@@ -82,10 +87,14 @@ impl Portal {
                 ("unlimited", Plan::Unlimited),
             ]),
         );
-        let endpoint = endpoint.and_then(|url| with_slash(url).or_else(|| {
-            section.fault("endpoint", "does not end in /rest/", "give an endpoint such as \"https://example.bitrix24.com/rest/\" (an incoming webhook cannot read offline events)");
-            None
-        }));
+        let endpoint = endpoint.map(with_slash).filter(|url| {
+            let right = url.path().ends_with("/rest/");
+            if !right {
+                let example = "give an endpoint such as \"https://example.bitrix24.com/rest/\"; a webhook cannot do it";
+                section.fault("endpoint", "does not end in /rest/", example);
+            }
+            right
+        });
         Some(Self {
             member_id: member_id?,
             endpoint: endpoint?,
@@ -95,11 +104,4 @@ impl Portal {
             plan: plan?,
         })
     }
-}
-
-/// The endpoint with its trailing slash, so that a method's name can be joined to it; `None` if it is no endpoint.
-fn with_slash(mut url: Url) -> Option<Url> {
-    let path = format!("{}/", url.path().trim_end_matches('/'));
-    url.set_path(&path);
-    path.ends_with("/rest/").then_some(url)
 }

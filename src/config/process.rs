@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::{
-    form::{Checked, Choice, Span},
+    form::{Checked, Choice, Span, quote},
     reader::{Named, Section},
 };
 
@@ -68,7 +68,7 @@ impl Shutdown {
 
 /// Checks a filter of `tracing`. A lone word has to be a level: as a target it would silence everything else.
 pub(crate) fn check_filter(text: &str) -> Result<String, String> {
-    let wrong = || format!("is {text:?}");
+    let wrong = || format!("is {}", quote(text));
     for directive in text.split(',') {
         let level = directive.rsplit('=').next().unwrap_or_default();
         // The parser would take an empty level for "error".

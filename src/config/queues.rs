@@ -7,6 +7,9 @@ use super::{
 };
 use crate::protocol::types::Connector;
 
+const EVENT: &str =
+    "an event, an entity or a family such as \"ONTASKADD\", \"crm.deal\" or \"crm.*\" (see `b24kafka events`)";
+
 /// One of `[[queues]]`; it exists on every portal.
 #[derive(Clone, Debug)]
 pub struct Queue {
@@ -29,9 +32,13 @@ impl Queue {
             &AnyText,
         );
         let events = section.each(
-            Named("events", "What to bind on every portal: names, entities, or all entities of a family as in \"crm.*\". None: read what is bound already."),
+            Named(
+                "events",
+                "What to bind on every portal: names, entities, or all entities of a family as in \"crm.*\". \
+ None: read what is bound already.",
+            ),
             "[]",
-            &Checked("an event, an entity or a family such as \"ONTASKADD\", \"crm.deal\" or \"crm.*\" (see `b24kafka events`)", rules::events),
+            &Checked(EVENT, rules::events),
         );
         let topic = section.optional(
             Named("topic", "Template of the topic's name for this queue, instead of kafka.topic."),

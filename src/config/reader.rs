@@ -342,9 +342,15 @@ fn given<'v>(value: &'v Value, place: &Place) -> Given<'v> {
 }
 
 /// The known name that somebody may have meant.
-fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    let lower = name.to_lowercase().replace('-', "_");
-    let distances = known.iter().map(|known| (strsim::damerau_levenshtein(&lower, known), *known));
+pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    // Nobody mistypes that much, and the comparison would take its time.
+    const LONGEST: usize = 64;
+    if name.len() > LONGEST {
+        return None;
+    }
+    let plain = |name: &str| name.to_lowercase().replace('-', "_");
+    let lower = plain(name);
+    let distances = known.iter().map(|known| (strsim::damerau_levenshtein(&lower, &plain(known)), *known));
     let (distance, known) = distances.min()?;
     // A third of the letters: more would suggest names that have nothing in common.
     (distance <= known.len().div_ceil(3)).then_some(known)

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::{form::quote, reader::nearest};
+
 /// What a selector of `queues.events` stands for: a name, an entity, or `crm.*`. The error says what is wrong.
 pub(super) fn events(selector: &str) -> Result<Vec<String>, String> {
     let wanted = selector.trim();
@@ -18,7 +20,15 @@ pub(super) fn events(selector: &str) -> Result<Vec<String>, String> {
         })
         .map(|event| if event.pattern { wanted.to_uppercase() } else { event.event })
         .collect();
-    if names.is_empty() { Err(format!("selects no event ({wanted:?})")) } else { Ok(names) }
+    if !names.is_empty() {
+        return Ok(names);
+    }
+    let known = catalogue();
+    let known: Vec<&str> = known.iter().flat_map(|event| [event.event.as_str(), event.entity.as_str()]).collect();
+    Err(match nearest(wanted, &known) {
+        Some(nearest) => format!("is {}, which selects no event (the nearest known name is {nearest})", quote(wanted)),
+        None => format!("is {}, which selects no event", quote(wanted)),
+    })
 }
 
 /// Checks the template of a topic's name.
@@ -36,7 +46,7 @@ pub(super) fn topic_name(name: &str) -> Result<String, String> {
     const LONGEST: usize = 249;
     let fits = (1..=LONGEST).contains(&name.len()) && name != "." && name != "..";
     let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    if fits && letters { Ok(name.to_owned()) } else { Err(format!("is {name:?}")) }
+    if fits && letters { Ok(name.to_owned()) } else { Err(format!("is {}", quote(name))) }
 }
 
 /// An option of librdkafka that is refused.

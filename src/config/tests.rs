@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
+use url::Url;
 
 use super::*;
 
@@ -57,7 +58,8 @@ fn variables_override_the_file() {
         ("B24KAFKA__FETCH__LIMIT_MAX", "500"),
         ("B24KAFKA__KAFKA__TOMBSTONES", "true"),
         ("B24KAFKA__KAFKA__SECURITY__PROTOCOL", "ssl"),
-        ("B24KAFKA__KAFKA__OPTIONS__LINGER__MS", "20"),
+        ("B24KAFKA__KAFKA__OPTIONS", "{ linger.ms = 20, \"ssl.key.password\" = \"s3cr3t\" }"),
+        ("B24KAFKA__HTTP__PUBLIC_URL", "https://a.b/c"),
         ("B24KAFKA__APP__ALLOWED_HOSTS", "[\"a.b\"]"),
         ("B24KAFKA__QUEUES", "[{ connector = \"x\", events = [\"crm.deal\"] }]"),
     ];
@@ -67,6 +69,10 @@ fn variables_override_the_file() {
     assert!(config.kafka.tombstones);
     assert_eq!(config.kafka.security.protocol.as_deref(), Some("ssl"));
     assert_eq!(config.kafka.options["linger.ms"], "20");
+    assert!(!format!("{config:?}").contains("s3cr3t"));
+    assert_eq!(config.http.public_url.as_ref().map(Url::as_str), Some("https://a.b/c/"));
+    let single = load(MINIMAL, &[("B24KAFKA__KAFKA__OPTIONS__LINGER__MS", "5")]).expect("no fault");
+    assert_eq!(single.kafka.options["linger.ms"], "5");
     assert_eq!(config.app.allowed_hosts, ["a.b"]);
     assert_eq!(config.queues[0].connector.as_str(), "x");
     assert!(config.queues[0].events.contains(&"ONCRMDEALUPDATE".into()));
@@ -74,7 +80,8 @@ fn variables_override_the_file() {
 
 #[test]
 fn every_fault_is_reported_with_its_place() {
-    let text = "[app]\nclient_id = 5\n\n[fetch]\nlimit_mni = 1\nlimit_max = \"many\"\n[[queues]]\nevents = [\n\"crm.deal\",\n\"crm.dael\"]\n";
+    let text = "[app]\nclient_id = 5\n\n[fetch]\nlimit_mni = 1\nlimit_max = \"many\"\n\
+        [[queues]]\nevents = [\n\"crm.deal\",\n\"crm.dael\"]\n";
     let env = [
         ("B24KAFKA__FETCH__POLL_MIN", "soon"),
         ("B24KAFKA__KAFKA__ACKS", "0"),
@@ -86,7 +93,7 @@ fn every_fault_is_reported_with_its_place() {
         "c.toml:2: app.client_id is a whole number; give a text",
         "c.toml:5: fetch.limit_mni is not known; the nearest known name is limit_min",
         "c.toml:6: fetch.limit_max is a text; give a whole number from 1 to 10000",
-        "c.toml:10: queues[0].events[1] selects no event",
+        "c.toml:10: queues[0].events[1] is \"crm.dael\", which selects no event (the nearest known name is crm.deal)",
         "B24KAFKA__FETCH__POLL_MIN: fetch.poll_min is \"soon\"; give a duration",
         "B24KAFKA__KAFKA__ACKS: kafka.acks is not known; known here are",
         "B24KAFKA__PORTALS: portals[0].endpoint is missing; give an",
@@ -143,7 +150,8 @@ fn keys_have_to_agree() {
 
 #[test]
 fn an_endpoint_gets_its_slash_and_http_needs_leave() {
-    let text = "[app]\nclient_id = \"a\"\nclient_secret = \"b\"\nallow_http = true\n[[portals]]\nmember_id = \"A1\"\nendpoint = \"http://127.0.0.1:80/x/rest\"\nplan = \"unlimited\"";
+    let text = "[app]\nclient_id = \"a\"\nclient_secret = \"b\"\nallow_http = true\n\
+        [[portals]]\nmember_id = \"A1\"\nendpoint = \"http://127.0.0.1:80/x/rest\"\nplan = \"unlimited\"";
     let config = load(text, &[]).expect("no fault");
     assert_eq!(config.portals[0].endpoint.as_str(), "http://127.0.0.1/x/rest/");
     assert_eq!(config.portals[0].plan, portals::Plan::Unlimited);
@@ -249,7 +257,8 @@ proptest! {
         let name = format!("{}{}", source::PREFIX, path.replace('.', "__").to_uppercase());
         let _ = load(MINIMAL, &[(&name, &value)]);
         let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
-        let header = if matches!(section, "queues" | "portals") { format!("[[{section}]]") } else { format!("[{section}]") };
+        let list = matches!(section, "queues" | "portals");
+        let header = if list { format!("[[{section}]]") } else { format!("[{section}]") };
         let _ = load(&format!("{header}\n{key} = {value}\n"), &[]);
     }
 

@@ -7,7 +7,7 @@ use std::{io, path::PathBuf};
 pub enum RegistryError {
     /// Another process holds the lock.
     #[error(
-        "the registry {} is in use by another b24kafka ({}); stop that one first, or give this one its own registry.path",
+        "the registry {} is in use by another b24kafka ({}); stop that one, or give this one its own registry.path",
         dir.display(),
         pid.map_or_else(|| "its process is not known".to_owned(), |pid| format!("process {pid}"))
     )]
