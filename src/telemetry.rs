@@ -2,7 +2,8 @@
 
 use std::io::{self, IsTerminal as _};
 
-use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
+use tracing::Dispatch;
+use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt as _, reload};
 
 use crate::config::process::{Format, Log, check_filter};
 
@@ -31,15 +32,20 @@ pub enum LogError {
 /// # Errors
 /// [`LogError::Level`] for a level that is none, [`LogError::Started`] the second time.
 pub fn start(log: &Log) -> Result<LogHandle, LogError> {
-    let (filter, handle) = reload::Layer::new(parse(&log.level)?);
-    let registry = tracing_subscriber::registry().with(filter);
+    let (dispatch, handle) = build(log)?;
+    tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::Started)?;
+    Ok(handle)
+}
+
+fn build(log: &Log) -> Result<(Dispatch, LogHandle), LogError> {
+    let (layer, filter) = reload::Layer::new(parse(&log.level)?);
+    let registry = tracing_subscriber::registry().with(layer);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let started = match log.format {
-        Format::Text => registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
-        Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    let dispatch = match log.format {
+        Format::Text => Dispatch::new(registry.with(lines.with_ansi(io::stderr().is_terminal()))),
+        Format::Json => Dispatch::new(registry.with(lines.json().flatten_event(true))),
     };
-    started.map_err(|_| LogError::Started)?;
-    Ok(LogHandle { filter: handle })
+    Ok((dispatch, LogHandle { filter }))
 }
 
 impl LogHandle {
@@ -68,14 +74,17 @@ mod tests {
 
     #[test]
     fn the_level_changes_while_the_process_runs() {
-        let handle = start(&Log { level: "warn".into(), format: Format::Json }).expect("started");
-        assert!(tracing::enabled!(tracing::Level::WARN) && !tracing::enabled!(tracing::Level::INFO));
-        assert!(matches!(start(&Log { level: "info".into(), format: Format::Text }), Err(LogError::Started)));
-        handle.set("debug").expect("changed");
-        assert!(tracing::enabled!(tracing::Level::DEBUG));
-        assert!(matches!(handle.set("inof"), Err(LogError::Level(_))));
-        assert_eq!(handle.current(), "debug");
-        handle.set("off").expect("changed");
-        assert!(!tracing::enabled!(tracing::Level::ERROR));
+        for format in [Format::Text, Format::Json] {
+            let (dispatch, handle) = build(&Log { level: "warn".into(), format }).expect("built");
+            tracing::dispatcher::with_default(&dispatch, || {
+                assert!(tracing::enabled!(tracing::Level::WARN) && !tracing::enabled!(tracing::Level::INFO));
+                handle.set("debug").expect("changed");
+                assert!(tracing::enabled!(tracing::Level::DEBUG));
+                assert!(matches!(handle.set("inof"), Err(LogError::Level(_))));
+                assert_eq!(handle.current(), "debug");
+                handle.set("off").expect("changed");
+                assert!(!tracing::enabled!(tracing::Level::ERROR));
+            });
+        }
     }
 }
