@@ -172,12 +172,17 @@ impl<'s> Section<'_, 's> {
     ) -> Option<Vec<T>> {
         self.known.push(name);
         let Some((value, place)) = self.take(name) else { return Some(Vec::new()) };
-        let tables: Option<Vec<Dict>> =
-            given(&value, &place).list().ok().and_then(|elements| elements.into_iter().map(Value::into_dict).collect());
-        let Some(tables) = tables else {
-            let right = format!("give sections [[{name}]], or in a variable a list of inline tables");
-            self.fault_at(place, name, "is no list of sections".into(), right);
-            return None;
+        let tables = given(&value, &place).list().and_then(|elements| {
+            let tables: Option<Vec<Dict>> = elements.into_iter().map(Value::into_dict).collect();
+            tables.ok_or_else(|| "is a list of something else than sections".to_owned())
+        });
+        let tables = match tables {
+            Ok(tables) => tables,
+            Err(wrong) => {
+                let right = format!("give sections [[{name}]], or in a variable a list of inline tables");
+                self.fault_at(place, name, wrong, right);
+                return None;
+            }
         };
         let whole = matches!(place, Place::Variable(_)).then_some(place);
         let count = tables.len();

@@ -139,10 +139,14 @@ fn keys_have_to_agree() {
             "[[portals]]\nmember_id = \"a\"\nendpoint = \"https://a.b/rest/1/token/\"\n",
             "c.toml:6: portals[0].endpoint does not end",
         ),
-        ("[portals]\nmember_id = \"a\"\n", "c.toml:4: portals is no list of sections"),
+        ("[portals]\nmember_id = \"a\"\n", "c.toml:4: portals is a table; give sections [[portals]]"),
     ] {
         let found = fault(more);
         assert!(found.starts_with(begin), "{found}\n{begin}");
+    }
+    for (value, wrong) in [("[", "holds no valid TOML"), ("[1]", "is a list of something"), ("1", "is a text")] {
+        let found = faults(MINIMAL, &[("B24KAFKA__PORTALS", value)]);
+        assert!(found.len() == 1 && found[0].starts_with(&format!("B24KAFKA__PORTALS: portals {wrong}")), "{found:?}");
     }
     let sections = faults("fetch = 1\n[app]\nclient_id = \"a\"\nclient_secret = \"b\"\n", &[]);
     assert_eq!(sections, ["c.toml:1: fetch is a whole number; give a section [fetch] with keys"]);
