@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{form::quote, reader::nearest};
+use crate::kafka::{
+    options,
+    template::{self, KeyTemplate, TopicTemplate},
+};
 
 /// What a selector of `queues.events` stands for: a name, an entity, or `crm.*`. The error says what is wrong.
 pub(super) fn events(selector: &str) -> Result<Vec<String>, String> {
@@ -32,21 +36,18 @@ pub(super) fn events(selector: &str) -> Result<Vec<String>, String> {
 }
 
 /// Checks the template of a topic's name.
-pub(super) fn topic(template: &str) -> Result<String, String> {
-    self::template(template, &["entity", "event", "member_id", "connector"])
+pub(super) fn topic(text: &str) -> Result<String, String> {
+    TopicTemplate::parse(text).map(|_| text.to_owned()).map_err(|fault| format!("is {}: {fault}", quote(text)))
 }
 
 /// Checks the template of a record's key.
-pub(super) fn key(template: &str) -> Result<String, String> {
-    self::template(template, &["entity", "event", "member_id", "connector", "id"])
+pub(super) fn key(text: &str) -> Result<String, String> {
+    KeyTemplate::parse(text).map(|_| text.to_owned()).map_err(|fault| format!("is {}: {fault}", quote(text)))
 }
 
 /// Checks the name of a topic: what Kafka allows.
 pub(super) fn topic_name(name: &str) -> Result<String, String> {
-    const LONGEST: usize = 249;
-    let fits = (1..=LONGEST).contains(&name.len()) && name != "." && name != "..";
-    let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    if fits && letters { Ok(name.to_owned()) } else { Err(format!("is {}", quote(name))) }
+    if template::is_topic(name) { Ok(name.to_owned()) } else { Err(format!("is {}", quote(name))) }
 }
 
 /// An option of librdkafka that is refused.
@@ -59,68 +60,15 @@ pub(super) struct Refused {
     pub right: String,
 }
 
-/// Which options of librdkafka would break the promise, or have a key of their own here.
+/// Which options of librdkafka would break the promise, have a key of their own here, or do not exist.
 pub(super) fn refused(options: &BTreeMap<String, String>) -> Vec<Refused> {
-    const PROMISE: [&str; 13] = [
-        "acks",
-        "batch.num.retries",
-        "delivery.report.only.error",
-        "enable.gapless.guarantee",
-        "enable.idempotence",
-        "max.in.flight",
-        "max.in.flight.requests.per.connection",
-        "message.send.max.retries",
-        "partitioner",
-        "queuing.strategy",
-        "request.required.acks",
-        "retries",
-        "transactional.id",
-    ];
-    const KEYS: [(&str, &str); 14] = [
-        ("bootstrap.servers", "kafka.bootstrap_servers"),
-        ("metadata.broker.list", "kafka.bootstrap_servers"),
-        ("compression.codec", "kafka.compression"),
-        ("compression.type", "kafka.compression"),
-        ("message.timeout.ms", "kafka.message_timeout"),
-        ("delivery.timeout.ms", "kafka.message_timeout"),
-        ("security.protocol", "kafka.security.protocol"),
-        ("sasl.mechanism", "kafka.security.sasl_mechanism"),
-        ("sasl.mechanisms", "kafka.security.sasl_mechanism"),
-        ("sasl.username", "kafka.security.username"),
-        ("sasl.password", "kafka.security.password"),
-        ("ssl.ca.location", "kafka.security.ca_file"),
-        ("ssl.certificate.location", "kafka.security.cert_file"),
-        ("ssl.key.location", "kafka.security.key_file"),
-    ];
-    let refuse = |option: &String| {
-        let (wrong, right) = if PROMISE.contains(&option.as_str()) {
-            ("would break the promise that nothing is lost or reordered".to_owned(), "leave it out".to_owned())
-        } else {
-            let (_, key) = KEYS.iter().find(|(name, _)| name == option)?;
-            ("has a key of its own".to_owned(), format!("set {key} instead"))
-        };
-        Some(Refused { option: option.clone(), wrong, right })
+    let refused = options::check(options).into_iter();
+    let said = |refused: options::Refused| Refused {
+        option: refused.option,
+        wrong: format!("is refused: {}", refused.reason),
+        right: refused.instead,
     };
-    options.keys().filter_map(refuse).collect()
-}
-
-fn template(template: &str, placeholders: &[&str]) -> Result<String, String> {
-    let mut rest = template;
-    while let Some((before, behind)) = rest.split_once('{') {
-        if before.contains('}') {
-            return Err("has a } without its {".into());
-        }
-        let Some((name, after)) = behind.split_once('}') else { return Err("has a { without its }".into()) };
-        if !placeholders.contains(&name) {
-            return Err(format!("has the unknown placeholder {{{name}}}"));
-        }
-        rest = after;
-    }
-    match (template.trim().is_empty(), rest.contains('}')) {
-        (true, _) => Err("is empty".into()),
-        (_, true) => Err("has a } without its {".into()),
-        _ => Ok(template.to_owned()),
-    }
+    refused.map(said).collect()
 }
 
 /// What is needed here of an event of the catalogue.
