@@ -11,6 +11,8 @@ ARGS ?=
 TIERS := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 # These start brokers of their own: one test at a time, or two cores and a few GiB are not enough.
 SERIAL := harness kafka container
+# These print figures that are worth seeing each time.
+TELLING := model
 
 KAFKA := target/kafka
 KAFKA_SRC := tests/support/kafka
@@ -27,15 +29,17 @@ demo: ## the main job with nothing else installed: a simulated portal, the bridg
 test: kafka ## all tiers of tests, real Apache Kafka included
 	$(CARGO) test --locked --no-run
 	@failed=""; \
-	tier() { \
-		echo; echo "=== $$1 (begins at $$SECONDS s)"; shift; \
-		$(CARGO) test --locked --quiet "$$@" || failed="$$failed $$name"; \
+	run() { \
+		echo; echo "=== $$tier (begins at $$SECONDS s)"; \
+		$(CARGO) test --locked --quiet "$$@" || failed="$$failed $$tier"; \
 	}; \
-	name=unit; tier unit --lib --bins; \
-	name=doc; tier doc --doc; \
-	for name in $(TIERS); do \
-		case " $(SERIAL) " in *" $$name "*) tier "$$name" --test "$$name" -- --test-threads=1 ;; \
-		*) tier "$$name" --test "$$name" ;; esac; \
+	tier=unit; run --lib --bins; \
+	tier=doc; run --doc; \
+	for tier in $(TIERS); do \
+		options=""; \
+		case " $(SERIAL) " in *" $$tier "*) options="--test-threads=1" ;; esac; \
+		case " $(TELLING) " in *" $$tier "*) options="$$options --nocapture" ;; esac; \
+		run --test "$$tier" -- $$options; \
 	done; \
 	if [ -n "$$failed" ]; then echo "failed tiers:$$failed" >&2; exit 1; fi
 
