@@ -243,6 +243,11 @@ impl Ledger {
         self.rows.values().any(Self::may_clear)
     }
 
+    /// Whether this row is known here, in any state.
+    pub fn contains(&self, row: RowId) -> bool {
+        self.rows.contains_key(&row)
+    }
+
     /// Whether nothing at all is known to be reserved here.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

@@ -14,6 +14,8 @@
 //! believed only when all clears before it are known to be done: then no reservation of ours is left for it to find (I8).
 
 pub mod events;
+#[cfg(test)]
+mod tests;
 
 use super::{
     exchange::{Answer, Cleared, Exchange, LIST_PAGE, Read, ReadAnswer, SCAN_PAGES},
@@ -241,9 +243,8 @@ impl Queue {
     }
 
     fn receive(&mut self, process: &ProcessId, row: Received, recovered: bool, out: &mut Vec<Action>) {
-        if self.ledger.receive(process, row, recovered) {
-            out.push(Action::Note(Fact::Received { row: row.id, recovered }));
-        }
+        let again = !self.ledger.receive(process, row, recovered);
+        out.push(Action::Note(Fact::Received { row: row.id, recovered, again }));
     }
 
     fn delivered(&mut self, now: Millis, reports: Vec<(RowId, Delivery)>, out: &mut Vec<Action>) {

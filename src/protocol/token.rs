@@ -44,6 +44,8 @@ pub enum Input {
     Renewed,
     /// Time has passed.
     Timer,
+    /// Somebody wants to know whether a rejected refresh token is still rejected; to be asked slowly.
+    Probe,
 }
 
 /// What came of asking the OAuth server.
@@ -130,6 +132,7 @@ impl Token {
                 None
             }
             (State::Waiting, Input::Timer) if self.backoff.is_over(now) => self.begin(),
+            (State::Rejected, Input::Probe) => self.begin(),
             (State::Valid | State::Waiting | State::Rejected, Input::Renewed) => {
                 self.granted = false;
                 self.settle()
@@ -243,6 +246,7 @@ mod tests {
             Input::Stored(false),
             Input::Renewed,
             Input::Timer,
+            Input::Probe,
         ];
         let mut seen = std::collections::HashSet::from([Token::new()]);
         let mut todo = vec![(Token::new(), 0)];

@@ -79,6 +79,8 @@ pub enum Fact {
         row: RowId,
         /// It was found by a scan.
         recovered: bool,
+        /// It was held already, under another reservation: its content counts anew, the reception does not.
+        again: bool,
     },
     /// A row's record was acknowledged for the first time.
     Acknowledged(RowId),
