@@ -67,6 +67,8 @@ struct Inner {
     current: RwLock<Arc<Generation>>,
     topics: Topics,
     closed: AtomicBool,
+    /// The last producer broke because a right is missing.
+    denied: AtomicBool,
     /// The probing thread ends when this is dropped.
     _probing: SyncSender<()>,
 }
@@ -90,7 +92,7 @@ impl Producer {
     pub fn new(kafka: &Kafka) -> Result<Self, ProducerError> {
         let config = options::producer(kafka);
         let shared = Shared::new();
-        let generation = Generation::create(&config, 0, &shared).map_err(|error| ProducerError(reason(error)))?;
+        let generation = Generation::create(&config, 0, &shared).map_err(|error| ProducerError(reason(&error)))?;
         let (probing, stopped) = sync_channel(1);
         let inner = Arc::new(Inner {
             config,
@@ -99,6 +101,7 @@ impl Producer {
             current: RwLock::new(generation),
             topics: Topics::new(kafka),
             closed: AtomicBool::new(false),
+            denied: AtomicBool::new(false),
             _probing: probing,
         });
         let (weak, topic) = (Arc::downgrade(&inner), kafka.dead_letter_topic.clone());
@@ -186,26 +189,26 @@ impl Inner {
     /// The producer, replaced first if it broke while nobody looked.
     fn sound(&self) -> Arc<Generation> {
         let current = self.current();
-        if !current.is_broken() {
-            return current;
-        }
-        self.renew(current.number);
+        let Some(fatal) = current.fatal() else { return current };
+        self.renew(current.number, &fatal);
         self.current()
     }
 
     /// Puts a new producer in the place of a broken one, once.
-    fn renew(&self, broken: u64) {
+    fn renew(&self, broken: u64, fatal: &KafkaError) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if current.number != broken {
             return;
         }
+        // Without the right to an idempotent producer every new one breaks in the same way.
+        self.denied.store(Failure::of(fatal) == Failure::Route, SeqCst);
         match Generation::create(&self.config, broken + 1, &self.shared) {
             Ok(generation) => {
                 *current = generation;
                 self.shared.counters.count_replaced();
-                tracing::warn!(generation = broken + 1, "a new Kafka producer has taken over");
+                tracing::error!(cause = %reason(fatal), generation = broken + 1, "the Kafka producer broke and was replaced");
             }
-            Err(error) => tracing::error!(error = %reason(error), "the broken Kafka producer cannot be replaced"),
+            Err(error) => tracing::error!(error = %reason(&error), "the broken Kafka producer cannot be replaced"),
         }
     }
 
@@ -219,7 +222,7 @@ impl Inner {
         let asked = spawn_blocking(move || generation.ask(&topic, PROBE)).await;
         match asked {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(TopicError::Away(reason(error))),
+            Ok(Err(error)) => Err(TopicError::Away(reason(&error))),
             Err(error) => Err(TopicError::Away(error.to_string())),
         }
     }
@@ -251,12 +254,12 @@ impl Inner {
         let limit = time::sleep(self.message_timeout + REPORT_MARGIN);
         let (mut limit, mut done) = (std::pin::pin!(limit), std::pin::pin!(batch.wait()));
         loop {
-            let broken = self.shared.broken.notified();
+            let suspicion = self.shared.suspicion.notified();
             // Letting go of a broken one makes it hand in its tickets.
             drop(self.sound());
             tokio::select! {
                 () = &mut done => return,
-                () = broken => {}
+                () = suspicion => {}
                 () = &mut limit => {
                     tracing::error!("librdkafka owes delivery reports; the records count as not delivered");
                     return;
@@ -272,10 +275,16 @@ impl Inner {
             let slots = 1 + usize::from(record.tombstone);
             let failure =
                 (slot..slot + slots).find_map(|slot| batch.outcome(slot).unwrap_or(Err(Failure::Other)).err());
-            if failure == Some(Failure::Route) {
-                self.topics.forget(&record.topic);
-            }
-            deliveries.push(failure.map_or(Delivery::Acknowledged, Failure::delivery));
+            deliveries.push(match failure {
+                None => Delivery::Acknowledged,
+                Some(Failure::Fatal) if self.denied.load(SeqCst) => Failure::Route.delivery(),
+                Some(failure) => {
+                    if failure == Failure::Route {
+                        self.topics.forget(&record.topic);
+                    }
+                    failure.delivery()
+                }
+            });
             slot += slots;
         }
         deliveries
@@ -353,7 +362,9 @@ impl<'a> Enqueue<'a> {
             }
             Failure::Fatal => {
                 self.stopped = Some(failure);
-                self.inner.renew(self.generation.number);
+                if let Some(fatal) = self.generation.fatal() {
+                    self.inner.renew(self.generation.number, &fatal);
+                }
             }
             Failure::Timeout | Failure::Transport | Failure::Replicas | Failure::Other => {
                 self.stopped = Some(failure);
@@ -388,10 +399,10 @@ fn probe(inner: &Weak<Inner>, topic: &str) {
 }
 
 /// An error in words, without the values of options, which may be secrets.
-fn reason(error: KafkaError) -> String {
+fn reason(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, _, option, _) => format!("librdkafka does not take the option {option}"),
-        KafkaError::ClientCreation(reason) => reason,
+        KafkaError::ClientCreation(reason) => reason.clone(),
         error => error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string()),
     }
 }

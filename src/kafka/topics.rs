@@ -183,33 +183,21 @@ impl Request {
             Err(TopicError::Missing(_)) if self.create => {}
             found => return found.map(drop),
         }
-        if self.create_topic(&client, runtime)? == Created::ByBroker {
-            let mut admin = self.admin.clone();
-            admin.set("allow.auto.create.topics", "true");
-            return self.wait(&self::client(&admin)?);
-        }
+        self.create_topic(&client, runtime)?;
         self.wait(&client)
     }
 
-    fn create_topic(
-        &self,
-        client: &AdminClient<DefaultClientContext>,
-        runtime: &Handle,
-    ) -> Result<Created, TopicError> {
+    fn create_topic(&self, client: &AdminClient<DefaultClientContext>, runtime: &Handle) -> Result<(), TopicError> {
         let topic = NewTopic::new(&self.topic, self.partitions, TopicReplication::Fixed(self.replication_factor));
         let options = AdminOptions::new().request_timeout(Some(CREATE)).operation_timeout(Some(CREATE));
         let answer = match runtime.block_on(client.create_topics([&topic], &options)) {
             Ok(answer) => answer.into_iter().next(),
-            // A broker without the admin API creates topics when their metadata is asked for.
-            Err(KafkaError::AdminOp(Code::UnsupportedFeature | Code::UnsupportedVersion)) => {
-                return Ok(Created::ByBroker);
-            }
             Err(error) => return Err(away(&error)),
         };
         match answer {
             None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => {
                 tracing::info!(topic = self.topic, partitions = self.partitions, "topic created");
-                Ok(Created::ByUs)
+                Ok(())
             }
             Some(Err((_, Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed))) => {
                 let code = "authorization failed".to_owned();
@@ -240,12 +228,6 @@ impl Request {
         }
         look(client, &self.topic).map(drop)
     }
-}
-
-#[derive(PartialEq, Eq)]
-enum Created {
-    ByUs,
-    ByBroker,
 }
 
 async fn blocking<T: Send + 'static>(

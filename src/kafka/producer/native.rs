@@ -36,21 +36,21 @@ pub(super) struct Shared {
     pub progress: Notify,
     /// How many wait for room.
     pub waiting: AtomicUsize,
-    /// Told when a producer breaks.
-    pub broken: Notify,
+    /// Told when a producer may have broken.
+    pub suspicion: Notify,
 }
 
 /// A producer with its number. The last one who lets go destroys it, on a thread of its own: that takes a while.
 pub(super) struct Generation {
     pub number: u64,
-    broken: Arc<AtomicBool>,
+    suspect: Arc<AtomicBool>,
     native: Option<ThreadedProducer<Reports>>,
 }
 
 /// Receives what librdkafka reports, on its polling thread.
 pub(super) struct Reports {
     shared: Arc<Shared>,
-    broken: Arc<AtomicBool>,
+    suspect: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -60,7 +60,7 @@ impl Shared {
             pulse: Pulse::new(),
             progress: Notify::new(),
             waiting: AtomicUsize::new(0),
-            broken: Notify::new(),
+            suspicion: Notify::new(),
         })
     }
 
@@ -78,14 +78,19 @@ impl Shared {
 
 impl Generation {
     pub fn create(config: &ClientConfig, number: u64, shared: &Arc<Shared>) -> KafkaResult<Arc<Self>> {
-        let broken = Arc::new(AtomicBool::new(false));
-        let reports = Reports { shared: Arc::clone(shared), broken: Arc::clone(&broken) };
+        let suspect = Arc::new(AtomicBool::new(false));
+        let reports = Reports { shared: Arc::clone(shared), suspect: Arc::clone(&suspect) };
         let native = config.create_with_context(reports)?;
-        Ok(Arc::new(Self { number, broken, native: Some(native) }))
+        Ok(Arc::new(Self { number, suspect, native: Some(native) }))
     }
 
-    pub fn is_broken(&self) -> bool {
-        self.broken.load(Relaxed)
+    /// The fatal error that has broken this producer, if one has. Asked in full only after some error was reported.
+    pub fn fatal(&self) -> Option<KafkaError> {
+        if !self.suspect.load(Relaxed) {
+            return None;
+        }
+        let (code, _reason) = self.native.as_ref()?.client().fatal_error()?;
+        Some(KafkaError::Global(code))
     }
 
     /// Enqueues one record, or its tombstone; never blocks. The ticket comes back with an error.
@@ -166,16 +171,12 @@ impl ClientContext for Reports {
     /// Called twice per error by the wrapper, so it only writes down states.
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        match code {
-            Code::Fatal => {
-                if !self.broken.swap(true, SeqCst) {
-                    tracing::error!(reason, "the Kafka producer broke and is being replaced");
-                }
-                self.shared.broken.notify_waiters();
-            }
-            Code::AllBrokersDown => self.shared.pulse.all_down(),
-            _ => {}
+        if code == Code::AllBrokersDown {
+            self.shared.pulse.all_down();
         }
+        // A fatal error comes under the code of its cause, so every error is a reason to look.
+        self.suspect.store(true, SeqCst);
+        self.shared.suspicion.notify_waiters();
         if self.shared.pulse.is_news(code) {
             tracing::warn!(code = %code, reason, "trouble with the Kafka brokers");
         }
