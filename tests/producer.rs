@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use b24kafka::{
     config::kafka::{Kafka, Security},
     kafka::{
+        consumer::{Reader, Start},
         counters::Failure,
         producer::Producer,
         record::{Headers, Record},
+        template::TopicTemplate,
     },
     protocol::types::{Delivery, Hindrance, Refusal},
 };
@@ -311,4 +313,33 @@ async fn with_no_broker_at_all_the_rows_fail_for_now() {
     assert_eq!(publish(&producer, records("t", 3)).await, vec![PASSING; 3]);
     assert!(!producer.health().is_well());
     assert!(producer.topics().reach().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_sees_what_comes_and_topics_that_appear() {
+    let cluster = cluster();
+    cluster.create_topic("bitrix24.crm.deal", 4, 1).expect("topic");
+    cluster.create_topic("elsewhere", 1, 1).expect("topic");
+    let kafka = config(&cluster);
+    let producer = Producer::new(&kafka).expect("producer");
+    let topics = || vec![TopicTemplate::parse("bitrix24.{entity}").expect("template")];
+    publish(&producer, records("bitrix24.crm.deal", 1)).await;
+
+    let mut from_now = Reader::open(&kafka, topics(), Start::Now).await.expect("reader");
+    publish(&producer, vec![record("elsewhere", "k", "x"), record("bitrix24.crm.deal", "k", "new")]).await;
+    let message = tokio::time::timeout(HANG, from_now.next()).await.expect("hangs").expect("message");
+    assert_eq!((message.key.as_deref(), message.value.as_deref()), (Some(&b"k"[..]), Some(&b"new"[..])));
+    assert_eq!(message.headers, [("ce_id".to_owned(), b"k-new".to_vec())]);
+
+    let mut from_the_beginning = Reader::open(&kafka, topics(), Start::Beginning).await.expect("reader");
+    cluster.create_topic("bitrix24.task", 1, 1).expect("topic");
+    publish(&producer, records("bitrix24.task", 1)).await;
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let message = tokio::time::timeout(HANG, from_the_beginning.next()).await.expect("hangs").expect("message");
+        seen.push((message.topic, String::from_utf8(message.value.expect("value")).expect("UTF-8")));
+    }
+    seen.sort();
+    let line = |topic: &str, value: &str| (topic.to_owned(), value.to_owned());
+    assert_eq!(seen, [line("bitrix24.crm.deal", "0"), line("bitrix24.crm.deal", "new"), line("bitrix24.task", "0")]);
 }

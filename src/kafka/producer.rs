@@ -33,7 +33,7 @@ use self::{
 use super::{
     counters::{Counters, Failure},
     health::Health,
-    options,
+    options, reason,
     record::Record,
     topics::{TopicError, Topics},
 };
@@ -395,14 +395,5 @@ fn probe(inner: &Weak<Inner>, topic: &str) {
     let Some(inner) = inner.upgrade() else { return };
     if inner.current().ask(topic, PROBE).is_ok() {
         inner.shared.pulse.answered();
-    }
-}
-
-/// An error in words, without the values of options, which may be secrets.
-fn reason(error: &KafkaError) -> String {
-    match error {
-        KafkaError::ClientConfig(_, _, option, _) => format!("librdkafka does not take the option {option}"),
-        KafkaError::ClientCreation(reason) => reason.clone(),
-        error => error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string()),
     }
 }

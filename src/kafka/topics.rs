@@ -241,8 +241,7 @@ fn client(config: &ClientConfig) -> Result<AdminClient<DefaultClientContext>, To
 }
 
 fn away(error: &KafkaError) -> TopicError {
-    let code = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
-    TopicError::Away(code)
+    TopicError::Away(super::reason(error))
 }
 
 /// Looks for a topic: its partitions and the fewest replicas of one.
