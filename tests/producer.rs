@@ -263,6 +263,19 @@ async fn a_producer_that_breaks_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_right_to_produce_is_a_route_to_be_fixed() {
+    let cluster = cluster();
+    cluster.create_topic("t", 1, 1).expect("topic");
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::InitProducerId, &[denied; 20]);
+    let producer = Producer::new(&config(&cluster)).expect("producer");
+    assert_eq!(publish(&producer, records("t", 2)).await, [Delivery::Failed(Hindrance::Route); 2]);
+    cluster.clear_request_errors(RDKafkaApiKey::InitProducerId);
+    let granted = async { while publish(&producer, records("t", 2)).await != [Delivery::Acknowledged; 2] {} };
+    tokio::time::timeout(HANG, granted).await.expect("it goes on once the right is there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_topic_holds_its_rows_and_no_others() {
     let cluster = cluster();
     cluster.create_topic("new", 1, 1).expect("topic");

@@ -46,7 +46,8 @@ pub(super) struct Pulse {
     busy_since: Moment,
     busy: AtomicUsize,
     down: AtomicBool,
-    trouble: Mutex<Option<RDKafkaErrorCode>>,
+    /// What has been told since a broker last answered.
+    told: Mutex<Vec<RDKafkaErrorCode>>,
 }
 
 /// Milliseconds since the origin plus one; 0 is never.
@@ -67,7 +68,7 @@ impl Pulse {
             busy_since: Moment::default(),
             busy: AtomicUsize::new(0),
             down: AtomicBool::new(false),
-            trouble: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -91,7 +92,12 @@ impl Pulse {
 
     /// Whether this trouble is news: the same one is told again only after a broker has answered in between.
     pub fn is_news(&self, code: RDKafkaErrorCode) -> bool {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).replace(code) != Some(code)
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = !told.contains(&code);
+        if news {
+            told.push(code);
+        }
+        news
     }
 
     pub fn busy(&self) -> Busy<'_> {
@@ -107,7 +113,7 @@ impl Pulse {
 
     fn well(&self) {
         self.down.store(false, Relaxed);
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn health_at(&self, now: Duration) -> Health {
@@ -185,6 +191,7 @@ mod tests {
         assert!(pulse.is_news(RDKafkaErrorCode::Resolve));
         assert!(!pulse.is_news(RDKafkaErrorCode::Resolve));
         assert!(pulse.is_news(RDKafkaErrorCode::SSL));
+        assert!(!pulse.is_news(RDKafkaErrorCode::Resolve));
         pulse.answered();
         assert!(pulse.is_news(RDKafkaErrorCode::SSL));
     }

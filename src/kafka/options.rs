@@ -8,7 +8,9 @@ use secrecy::ExposeSecret as _;
 use crate::config::kafka::Kafka;
 
 /// A record that was enqueued waits at most so long for company, in milliseconds. A reservation is enqueued at once
-/// (some 3 µs a record), so batches fill without waiting, and the last batch of every exchange pays this in full.
+/// (some microseconds a record), so batches fill without waiting, and the last batch of every exchange pays this in
+/// full. Measured with exchanges of 1000 rows over 18 partitions: 0, 1 and 2 ms move about the same number of rows, 5 ms
+/// a third fewer.
 const LINGER_MS: &str = "2";
 /// Records in the producer's queue, all portals together; more than the largest exchanges of 20 queues.
 const QUEUE_MESSAGES: &str = "20000";
@@ -16,6 +18,9 @@ const QUEUE_MESSAGES: &str = "20000";
 const QUEUE_KBYTES: &str = "49152";
 /// Back-off between connections, at most, in milliseconds: a broker that is back is found soon.
 const RECONNECT_MAX_MS: &str = "2000";
+/// How long the producer believes in a topic that the brokers do not know, in milliseconds. Topics are ensured before
+/// they are written to, so one that is unknown has been deleted, and the rows need not wait for their time-out.
+const PROPAGATION_MS: &str = "5000";
 /// When a connection that does not come about is given up, in milliseconds.
 const CONNECT_MS: &str = "10000";
 /// How long an exchange may wait for company if the operator says so, in milliseconds.
@@ -57,7 +62,8 @@ pub fn producer(kafka: &Kafka) -> ClientConfig {
     config
         .set("linger.ms", LINGER_MS)
         .set("queue.buffering.max.messages", QUEUE_MESSAGES)
-        .set("queue.buffering.max.kbytes", QUEUE_KBYTES);
+        .set("queue.buffering.max.kbytes", QUEUE_KBYTES)
+        .set("topic.metadata.propagation.max.ms", PROPAGATION_MS);
     pass_on(&mut config, kafka, |_| true);
     // The promise; no option may come after it.
     config

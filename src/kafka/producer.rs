@@ -5,29 +5,26 @@
 //! error of librdkafka) is replaced; whatever it has not acknowledged counts as failed.
 
 mod batch;
+mod enqueue;
 mod native;
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
         Arc, PoisonError, RwLock, Weak,
-        atomic::{
-            AtomicBool,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicBool, Ordering::SeqCst},
         mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     },
     time::Duration,
 };
 
-use rdkafka::{
-    ClientConfig,
-    error::{KafkaError, RDKafkaErrorCode as Code},
-};
+use rdkafka::{ClientConfig, error::KafkaError};
 use tokio::{task::spawn_blocking, time};
 
 use self::{
-    batch::{Batch, Ticket},
+    batch::Batch,
+    enqueue::Enqueue,
     native::{Generation, Shared},
 };
 use super::{
@@ -45,9 +42,6 @@ use crate::{
 /// How often a broker is asked whether it answers, and how long it has.
 const PROBE_EVERY: Duration = Duration::from_secs(3);
 const PROBE: Duration = Duration::from_secs(4);
-/// When a full queue is tried again although no report has come. librdkafka frees the room of a report only after its
-/// callbacks have returned, so being woken by the last one of them can be too early.
-const SECOND_LOOK: Duration = Duration::from_millis(20);
 /// How long after `message_timeout` a report may come; librdkafka looks for timed-out records once a second.
 const REPORT_MARGIN: Duration = Duration::from_secs(15);
 
@@ -73,15 +67,10 @@ struct Inner {
     _probing: SyncSender<()>,
 }
 
-/// One publication on its way into the queue.
-struct Enqueue<'a> {
-    inner: &'a Inner,
-    generation: Arc<Generation>,
-    batch: &'a Arc<Batch>,
-    /// Topics that nothing goes to any more, so that nothing overtakes what failed.
-    barred: HashMap<&'a str, Failure>,
-    /// Nothing at all goes any more.
-    stopped: Option<Failure>,
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("health", &self.health()).finish_non_exhaustive()
+    }
 }
 
 impl Producer {
@@ -128,8 +117,7 @@ impl Producer {
         let slots = records.iter().map(|record| 1 + usize::from(record.tombstone)).sum();
         let batch = Batch::new(slots);
         let barred = inner.ensure_topics(&records).await;
-        let generation = inner.sound();
-        let mut enqueue = Enqueue { inner, generation, batch: &batch, barred, stopped: None };
+        let mut enqueue = Enqueue::new(inner, &batch, barred);
         enqueue.all(&records).await;
         // Its generation is let go before the join: a broken one hands in its tickets when nobody holds it any more.
         drop(enqueue);
@@ -233,17 +221,22 @@ impl Inner {
         let mut last = "";
         for record in records {
             let topic = record.topic.as_str();
-            if topic == last || barred.contains_key(topic) {
+            if topic == last || barred.contains_key(topic) || self.topics.knows(topic) {
                 continue;
             }
             last = topic;
-            if let Err(error) = self.ensure_topic(topic).await {
-                let failure = match error.hindrance() {
-                    Hindrance::Passing => Failure::Transport,
-                    Hindrance::Route => Failure::Route,
-                };
+            // When no broker answers for one topic, none is asked for the others: each question takes its time.
+            if barred.values().any(|failure| *failure == Failure::Transport) {
+                barred.insert(topic, Failure::Transport);
+            } else if let Err(error) = self.ensure_topic(topic).await {
                 tracing::warn!(topic, %error, "rows are held back");
-                barred.insert(topic, failure);
+                barred.insert(
+                    topic,
+                    match error.hindrance() {
+                        Hindrance::Passing => Failure::Transport,
+                        Hindrance::Route => Failure::Route,
+                    },
+                );
             }
         }
         barred
@@ -288,105 +281,6 @@ impl Inner {
             slot += slots;
         }
         deliveries
-    }
-}
-
-impl<'a> Enqueue<'a> {
-    async fn all(&mut self, records: &'a [Record]) {
-        let mut slot = 0;
-        for record in records {
-            for tombstone in [false, true].into_iter().take(1 + usize::from(record.tombstone)) {
-                // A tombstone whose record is not on its way would delete what consumers have not seen deleted.
-                let before = if tombstone { self.batch.outcome(slot - 1).and_then(Result::err) } else { None };
-                let barred = before.or(self.stopped).or_else(|| self.barred.get(record.topic.as_str()).copied());
-                let sent = match barred {
-                    Some(failure) => Err(failure),
-                    None => self.one(record, tombstone, slot).await,
-                };
-                if let Err(failure) = sent {
-                    self.batch.settle(slot, Err(failure));
-                    self.inner.shared.count(Err(failure));
-                }
-                slot += 1;
-            }
-        }
-    }
-
-    /// Enqueues one record, waiting for room if there is none.
-    async fn one(&mut self, record: &'a Record, tombstone: bool, slot: usize) -> Result<(), Failure> {
-        if self.inner.closed.load(Relaxed) {
-            self.stopped = Some(Failure::Other);
-            return Err(Failure::Other);
-        }
-        match self.generation.send(record, tombstone, self.batch.ticket(slot)) {
-            Ok(()) => Ok(()),
-            Err((KafkaError::MessageProduction(Code::QueueFull), ticket)) => {
-                let sent = self.when_there_is_room(record, tombstone, ticket).await;
-                sent.map_err(|error| self.refused(record, &error))
-            }
-            Err((error, _)) => Err(self.refused(record, &error)),
-        }
-    }
-
-    async fn when_there_is_room(
-        &self,
-        record: &Record,
-        tombstone: bool,
-        mut ticket: Box<Ticket>,
-    ) -> Result<(), KafkaError> {
-        let shared = &self.inner.shared;
-        let _waiting = Waiting::new(shared);
-        loop {
-            // Listening starts before the attempt, so that no report between the two goes unheard.
-            let progress = shared.progress.notified();
-            ticket = match self.generation.send(record, tombstone, ticket) {
-                Err((KafkaError::MessageProduction(Code::QueueFull), ticket)) => ticket,
-                sent => return sent.map_err(|(error, _)| error),
-            };
-            // Either way the queue is tried again.
-            let _woken = time::timeout(SECOND_LOOK, progress).await;
-            if self.inner.closed.load(Relaxed) {
-                return Err(KafkaError::Canceled);
-            }
-        }
-    }
-
-    /// What an error at the door means for the rest of the publication.
-    fn refused(&mut self, record: &'a Record, error: &KafkaError) -> Failure {
-        let failure = Failure::of(error);
-        match failure {
-            // Only this one: it is dealt with alone, and none of the later ones has to wait for it.
-            Failure::TooLarge | Failure::Invalid => {}
-            Failure::Route => {
-                self.barred.insert(&record.topic, failure);
-            }
-            Failure::Fatal => {
-                self.stopped = Some(failure);
-                if let Some(fatal) = self.generation.fatal() {
-                    self.inner.renew(self.generation.number, &fatal);
-                }
-            }
-            Failure::Timeout | Failure::Transport | Failure::Replicas | Failure::Other => {
-                self.stopped = Some(failure);
-            }
-        }
-        failure
-    }
-}
-
-/// Counts one who waits for room.
-struct Waiting<'a>(&'a Shared);
-
-impl<'a> Waiting<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        shared.waiting.fetch_add(1, SeqCst);
-        Self(shared)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, SeqCst);
     }
 }
 

@@ -1,0 +1,139 @@
+//! One publication on its way into librdkafka's queue: in order, waiting for room, and nothing past what failed.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, SeqCst},
+    },
+    time::Duration,
+};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use tokio::time;
+
+use super::{
+    Inner,
+    batch::{Batch, Ticket},
+    native::{Generation, Shared},
+};
+use crate::kafka::{counters::Failure, record::Record};
+
+/// When a full queue is tried again although no report has come. librdkafka frees the room of a report only after its
+/// callbacks have returned, so being woken by the last one of them can be too early.
+const SECOND_LOOK: Duration = Duration::from_millis(20);
+
+/// One publication on its way into the queue.
+pub(super) struct Enqueue<'a> {
+    inner: &'a Inner,
+    generation: Arc<Generation>,
+    batch: &'a Arc<Batch>,
+    /// Topics that nothing goes to any more, so that nothing overtakes what failed.
+    barred: HashMap<&'a str, Failure>,
+    /// Nothing at all goes any more.
+    stopped: Option<Failure>,
+}
+
+/// Counts one who waits for room.
+struct Waiting<'a>(&'a Shared);
+
+impl<'a> Enqueue<'a> {
+    pub fn new(inner: &'a Inner, batch: &'a Arc<Batch>, barred: HashMap<&'a str, Failure>) -> Self {
+        Self { inner, generation: inner.sound(), batch, barred, stopped: None }
+    }
+
+    /// Enqueues all records in order; what cannot be is settled in the batch.
+    pub async fn all(&mut self, records: &'a [Record]) {
+        let mut slot = 0;
+        for record in records {
+            for tombstone in [false, true].into_iter().take(1 + usize::from(record.tombstone)) {
+                // A tombstone whose record is not on its way would delete what consumers have not seen deleted.
+                let before = if tombstone { self.batch.outcome(slot - 1).and_then(Result::err) } else { None };
+                let barred = before.or(self.stopped).or_else(|| self.barred.get(record.topic.as_str()).copied());
+                let sent = match barred {
+                    Some(failure) => Err(failure),
+                    None => self.one(record, tombstone, slot).await,
+                };
+                if let Err(failure) = sent {
+                    self.batch.settle(slot, Err(failure));
+                    self.inner.shared.count(Err(failure));
+                }
+                slot += 1;
+            }
+        }
+    }
+
+    /// Enqueues one record, waiting for room if there is none.
+    async fn one(&mut self, record: &'a Record, tombstone: bool, slot: usize) -> Result<(), Failure> {
+        if self.inner.closed.load(Relaxed) {
+            self.stopped = Some(Failure::Other);
+            return Err(Failure::Other);
+        }
+        match self.generation.send(record, tombstone, self.batch.ticket(slot)) {
+            Ok(()) => Ok(()),
+            Err((KafkaError::MessageProduction(Code::QueueFull), ticket)) => {
+                let sent = self.when_there_is_room(record, tombstone, ticket).await;
+                sent.map_err(|error| self.refused(record, &error))
+            }
+            Err((error, _)) => Err(self.refused(record, &error)),
+        }
+    }
+
+    async fn when_there_is_room(
+        &self,
+        record: &Record,
+        tombstone: bool,
+        mut ticket: Box<Ticket>,
+    ) -> Result<(), KafkaError> {
+        let shared = &self.inner.shared;
+        let _waiting = Waiting::new(shared);
+        loop {
+            // Listening starts before the attempt, so that no report between the two goes unheard.
+            let progress = shared.progress.notified();
+            ticket = match self.generation.send(record, tombstone, ticket) {
+                Err((KafkaError::MessageProduction(Code::QueueFull), ticket)) => ticket,
+                sent => return sent.map_err(|(error, _)| error),
+            };
+            // Either way the queue is tried again.
+            let _woken = time::timeout(SECOND_LOOK, progress).await;
+            if self.inner.closed.load(Relaxed) {
+                return Err(KafkaError::Canceled);
+            }
+        }
+    }
+
+    /// What an error at the door means for the rest of the publication.
+    fn refused(&mut self, record: &'a Record, error: &KafkaError) -> Failure {
+        let failure = Failure::of(error);
+        match failure {
+            // Only this one: it is dealt with alone, and none of the later ones has to wait for it.
+            Failure::TooLarge | Failure::Invalid => {}
+            Failure::Route => {
+                self.barred.insert(&record.topic, failure);
+            }
+            Failure::Fatal => {
+                self.stopped = Some(failure);
+                if let Some(fatal) = self.generation.fatal() {
+                    self.inner.renew(self.generation.number, &fatal);
+                }
+            }
+            Failure::Timeout | Failure::Transport | Failure::Replicas | Failure::Other => {
+                self.stopped = Some(failure);
+            }
+        }
+        failure
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.waiting.fetch_add(1, SeqCst);
+        Self(shared)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, SeqCst);
+    }
+}
