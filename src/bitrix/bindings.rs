@@ -1,0 +1,194 @@
+//! Bindings: which events a portal puts into which queue. They are desired state, since an update of the application
+//! removes them (protocol reference section 2).
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use url::{Url, form_urlencoded::byte_serialize};
+
+use super::{
+    client::{Access, Client},
+    error::CallError,
+    exchange::{BATCH_COMMANDS, BatchRequest},
+    features::NoParameters,
+    json,
+    wire::{Batch, Entries, scalar},
+};
+use crate::protocol::types::Connector;
+
+/// The event that tells an application that a queue is not empty any more.
+pub const WAKE_UP: &str = "ONOFFLINEEVENT";
+
+/// One event that is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The event's name, upper case.
+    pub event: String,
+    /// What happens when it occurs.
+    pub target: Target,
+}
+
+/// What happens when a bound event occurs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// It becomes a row of this queue.
+    Offline {
+        /// Which queue.
+        connector: Connector,
+    },
+    /// The portal calls this address.
+    Online {
+        /// Which one, as the portal spells it.
+        handler: String,
+    },
+}
+
+/// What became of the events that a queue should have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// Bound already.
+    pub existing: Vec<String>,
+    /// Bound now.
+    pub added: Vec<String>,
+    /// The portal does not know them.
+    pub unknown: Vec<String>,
+    /// Not bound, and why.
+    pub failed: Vec<(String, CallError)>,
+}
+
+impl Client {
+    /// Everything that the application has bound.
+    ///
+    /// # Errors
+    /// [`CallError`]; asking again is harmless.
+    pub async fn bindings(&self, access: &Access) -> Result<Vec<Binding>, CallError> {
+        let answered = self.call(access, "event.get", None, &NoParameters {}).await?;
+        let (result, _) = answered.result::<&RawValue>()?;
+        Ok(json::children(result.get()).filter_map(|child| binding(child.value)).collect())
+    }
+
+    /// The names of all events that the portal knows and the application may bind, upper case.
+    ///
+    /// # Errors
+    /// [`CallError`]; asking again is harmless.
+    pub async fn events(&self, access: &Access) -> Result<Vec<String>, CallError> {
+        let answered = self.call(access, "events", None, &NoParameters {}).await?;
+        let (result, _) = answered.result::<&RawValue>()?;
+        let names = json::children(result.get()).filter_map(|child| scalar::text(child.value));
+        Ok(names.map(|name| name.to_ascii_uppercase()).collect())
+    }
+
+    /// Binds the `events` (upper case) that are missing in the queue of `connector`. Reads first what is there, since
+    /// binding twice is an error.
+    ///
+    /// # Errors
+    /// [`CallError`] if a request as a whole fails; starting over is harmless. What fails for one event is in [`Bound`].
+    pub async fn bind(&self, access: &Access, connector: &Connector, events: &[String]) -> Result<Bound, CallError> {
+        let mut bound = Bound::default();
+        let wanted: BTreeSet<&str> = events.iter().map(String::as_str).collect();
+        if wanted.is_empty() {
+            return Ok(bound);
+        }
+        let target = Target::Offline { connector: connector.clone() };
+        let existing = self.bindings(access).await?;
+        let is_bound = |event: &str| existing.iter().any(|b| b.event == event && b.target == target);
+        let (there, missing): (Vec<&str>, Vec<&str>) = wanted.into_iter().partition(|event| is_bound(event));
+        bound.existing = there.into_iter().map(String::from).collect();
+        for some in missing.chunks(BATCH_COMMANDS) {
+            let commands = some.iter().enumerate().map(|(n, event)| (format!("b{n}"), bind_command(event))).collect();
+            let answered = self.call(access, "batch", Some(connector), &BatchRequest::new(commands)).await?;
+            let (batch, _) = answered.result::<Batch<'_, Entries<'_>>>()?;
+            for (n, event) in some.iter().enumerate() {
+                bound.sort(event, outcome(&batch, &format!("b{n}")));
+            }
+        }
+        Ok(bound)
+    }
+
+    /// Asks the portal to call `handler` when a queue is no longer empty, at most once per `min_timeout` seconds; 0 is
+    /// once per event. Does nothing if that handler is bound already. Answers whether it was bound now.
+    ///
+    /// # Errors
+    /// [`CallError`]; starting over is harmless.
+    pub async fn bind_wake_up(&self, access: &Access, handler: &Url, min_timeout: u64) -> Result<bool, CallError> {
+        #[derive(Serialize)]
+        struct Bind<'a> {
+            event: &'a str,
+            handler: &'a str,
+            options: Options,
+        }
+        #[derive(Serialize)]
+        struct Options {
+            #[serde(rename = "minTimeout")]
+            min_timeout: u64,
+        }
+        let target = Target::Online { handler: handler.as_str().to_owned() };
+        if self.bindings(access).await?.iter().any(|b| b.event == WAKE_UP && b.target == target) {
+            return Ok(false);
+        }
+        let bind = Bind { event: WAKE_UP, handler: handler.as_str(), options: Options { min_timeout } };
+        let answered = self.call(access, "event.bind", None, &bind).await?;
+        let (result, _) = answered.result::<&RawValue>()?;
+        if scalar::yes(result.get()) { Ok(true) } else { Err(CallError::unknown("ODD_RESULT")) }
+    }
+}
+
+impl Bound {
+    fn sort(&mut self, event: &str, outcome: Result<(), CallError>) {
+        match outcome {
+            Ok(()) => self.added.push(event.to_owned()),
+            Err(error) if &*error.code == "ERROR_EVENT_NOT_FOUND" => self.unknown.push(event.to_owned()),
+            Err(error) => self.failed.push((event.to_owned(), error)),
+        }
+    }
+}
+
+fn bind_command(event: &str) -> String {
+    let event: String = byte_serialize(event.as_bytes()).collect();
+    format!("event.bind?event={event}&event_type=offline")
+}
+
+fn outcome(batch: &Batch<'_, Entries<'_>>, key: &str) -> Result<(), CallError> {
+    if let Some(raw) = batch.result_error.get(key) {
+        let code = scalar::text_or_number(json::member(raw, "error").unwrap_or(raw)).unwrap_or_default();
+        return Err(CallError::coded(200, &code));
+    }
+    let done = batch.result.as_ref().and_then(|result| result.get(key)).is_some_and(scalar::yes);
+    if done { Ok(()) } else { Err(CallError::unknown("NO_RESULT")) }
+}
+
+fn binding(raw: &str) -> Option<Binding> {
+    let text = |key| json::member(raw, key).and_then(scalar::text_or_number);
+    let event = text("event")?.to_ascii_uppercase();
+    let target = if json::member(raw, "offline").is_some_and(scalar::yes) {
+        Target::Offline { connector: Connector::new(&text("connector_id").unwrap_or_default()) }
+    } else {
+        Target::Online { handler: text("handler")?.into_owned() }
+    };
+    Some(Binding { event, target })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_of_bindings_are_read() {
+        let offline = |connector| Target::Offline { connector: Connector::new(connector) };
+        for (raw, want) in [
+            (r#"{"event":"ONCRMDEALADD","connector_id":"","offline":1}"#, Some(("ONCRMDEALADD", offline("")))),
+            (r#"{"event":"oncrmdealadd","connector_id":"x","offline":"1"}"#, Some(("ONCRMDEALADD", offline("x")))),
+            (r#"{"event":"ONTASKADD","connector_id":false,"offline":1}"#, Some(("ONTASKADD", offline("")))),
+            (
+                r#"{"event":"ONOFFLINEEVENT","handler":"https:\/\/b.example\/e","auth_type":"0","offline":0}"#,
+                Some(("ONOFFLINEEVENT", Target::Online { handler: "https://b.example/e".into() })),
+            ),
+            (r#"{"event":"ONTASKADD","offline":0}"#, None),
+            ("false", None),
+        ] {
+            let want = want.map(|(event, target)| Binding { event: event.into(), target });
+            assert_eq!(binding(raw), want, "{raw}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What the answer to an exchange says about each of its parts.
+//!
+//! The HTTP status is 200 even when every command failed. A command that is found neither among the results nor among
+//! the errors may have been executed: unknown.
+
+use std::{cell::LazyCell, time::Duration};
+
+use super::{Exchanged, OperatingTime, clear_key, page_key};
+use crate::{
+    bitrix::{
+        client::{Answered, Clock, duration},
+        error::CallError,
+        json,
+        wire::{Batch, Commands, GET, Get, PAGE, Rows, read_row, scalar},
+    },
+    protocol::{
+        exchange::{Answer, Cleared, Exchange, LIST_PAGE, Read, ReadAnswer},
+        types::{Millis, ProcessId, Row},
+    },
+};
+
+/// Reads the answer to `exchange`.
+pub(super) fn read(exchange: &Exchange, answered: &Answered) -> Result<Exchanged, CallError> {
+    let (batch, clock) = answered.result::<Batch<'_, Commands<'_>>>()?;
+    let mut reader = Reader { batch, clock, body: answered.body(), unreadable: 0 };
+    let took = reader.took(answered.elapsed);
+    let (read, of_read) = match exchange.read {
+        None => (ReadAnswer::NotAsked, None),
+        Some(Read::Reserve { .. }) => split(reader.reserved(took)),
+        Some(Read::Scan { pages, .. }) => reader.listed(usize::from(pages)),
+    };
+    let mut of_clears = None;
+    let clears = (0..exchange.clears.len()).map(|n| reader.cleared(&clear_key(n), &mut of_clears)).collect();
+    Ok(Exchanged {
+        answer: Answer { clears, read },
+        trouble: of_read.or(of_clears),
+        operating: reader.operating(),
+        server_time: clock.started,
+        unreadable: reader.unreadable,
+    })
+}
+
+fn split(read: Result<ReadAnswer<Row>, CallError>) -> (ReadAnswer<Row>, Option<CallError>) {
+    read.map_or_else(|error| (error.read(), Some(error)), |answer| (answer, None))
+}
+
+struct Reader<'a> {
+    batch: Batch<'a, Commands<'a>>,
+    clock: Clock,
+    body: &'a str,
+    unreadable: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// How long the `get` took by the portal's account; the whole request if it does not say.
+    fn took(&self, elapsed: Duration) -> Millis {
+        let took = self.batch.result_time.get(GET).and_then(duration).or(self.clock.took).unwrap_or(elapsed);
+        Millis(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The error of a command, if it has one.
+    fn error(&self, key: &str) -> Option<CallError> {
+        let raw = self.batch.result_error.get(key)?;
+        let code = scalar::text_or_number(json::member(raw, "error").unwrap_or(raw)).unwrap_or_default();
+        Some(CallError::coded(200, &code).resets(self.batch.result_time.get(key), self.clock))
+    }
+
+    fn cleared(&self, key: &str, trouble: &mut Option<CallError>) -> Cleared {
+        let done = self.batch.result.as_ref().and_then(|result| result.others.get(key)).is_some_and(scalar::yes);
+        let error = match self.error(key) {
+            None if done => return Cleared::Done,
+            None => CallError::unknown("NO_RESULT"),
+            Some(error) => error,
+        };
+        let cleared = error.cleared();
+        trouble.get_or_insert(error);
+        cleared
+    }
+
+    fn reserved(&mut self, took: Millis) -> Result<ReadAnswer<Row>, CallError> {
+        if let Some(error) = self.error(GET) {
+            return Err(error);
+        }
+        let get = self.batch.result.as_mut().and_then(|result| result.get.take());
+        let Some(Get { process_id, events: Some(events) }) = get else {
+            return Err(CallError::unknown("NO_RESULT"));
+        };
+        if events.odd {
+            return Err(CallError::unknown("ODD_RESULT"));
+        }
+        let process = process_id.and_then(|raw| scalar::text(raw.get())).and_then(|id| ProcessId::new(&id));
+        if process.is_none() && !events.rows.is_empty() {
+            // They are reserved, but under which id? Only a scan can tell.
+            return Err(CallError::unknown("NO_PROCESS_ID"));
+        }
+        let whole = LazyCell::new(|| self.elements(GET, true));
+        let mut rows = Vec::with_capacity(events.rows.len());
+        for (n, raw) in events.rows.iter().enumerate() {
+            rows.extend(read_row(raw, || whole.get(n).copied()));
+        }
+        self.unreadable = events.rows.len() - rows.len();
+        rows.sort_unstable_by_key(|row| row.id);
+        rows.dedup_by_key(|row| row.id);
+        Ok(ReadAnswer::Reserved { process, rows, took })
+    }
+
+    /// The pages up to the first that is missing: behind that one, the next scan goes on.
+    fn listed(&mut self, pages: usize) -> (ReadAnswer<Row>, Option<CallError>) {
+        let mut found = Vec::new();
+        let mut more = false;
+        let mut trouble = None;
+        for page in 0..pages {
+            let key = page_key(page);
+            match self.page(page, &key) {
+                Ok(rows) => {
+                    more = rows.rows.len() >= LIST_PAGE || self.batch.result_next.get(&key).is_some();
+                    self.take_page(&key, &rows, &mut found);
+                }
+                Err(error) if page == 0 => return (error.read(), Some(error)),
+                Err(error) => {
+                    trouble = Some(error);
+                    break;
+                }
+            }
+        }
+        if more && found.is_empty() {
+            // Nothing to go on from: asking for what is behind the last row would ask the same for ever.
+            let error = CallError::unknown("NO_USABLE_ROW");
+            return (error.read(), Some(error));
+        }
+        found.sort_by_key(|(_, row)| row.id);
+        found.dedup_by_key(|(_, row)| row.id);
+        (ReadAnswer::Listed { rows: found, more }, trouble)
+    }
+
+    fn page(&mut self, page: usize, key: &str) -> Result<Rows<'a>, CallError> {
+        if let Some(error) = self.error(key) {
+            return Err(error);
+        }
+        let result = self.batch.result.as_mut();
+        let rows = result.and_then(|result| {
+            let at = result.pages.iter().position(|(number, _)| *number == page)?;
+            Some(result.pages.swap_remove(at).1)
+        });
+        rows.filter(|rows| !rows.odd).ok_or_else(|| CallError::unknown("NO_RESULT"))
+    }
+
+    fn take_page(&mut self, key: &str, rows: &Rows<'a>, found: &mut Vec<(ProcessId, Row)>) {
+        let whole = LazyCell::new(|| self.elements(key, false));
+        let mut unreadable = 0;
+        for (n, raw) in rows.rows.iter().enumerate() {
+            // A free row here means that the filter was not heeded: it is not ours to recover.
+            let Some(process) = raw.process() else { continue };
+            match read_row(raw, || whole.get(n).copied()) {
+                Some(row) => {
+                    // Rows of one reservation share the text of its id.
+                    let known = found.last().map(|(last, _)| last).filter(|last| **last == process).cloned();
+                    found.push((known.unwrap_or(process), row));
+                }
+                None => unreadable += 1,
+            }
+        }
+        self.unreadable += unreadable;
+    }
+
+    /// The rows of a command as they are written, for those that cannot be read; found by a second walk, since hardly
+    /// any answer needs it.
+    fn elements(&self, key: &str, within_events: bool) -> Vec<&'a str> {
+        let list = ["result", "result", key].iter().try_fold(self.body, |value, key| json::member(value, key));
+        let list = if within_events { list.and_then(|get| json::member(get, "events")) } else { list };
+        list.map(|list| json::children(list).map(|child| child.value).collect()).unwrap_or_default()
+    }
+
+    fn operating(&self) -> Vec<OperatingTime> {
+        let mut operating: Vec<OperatingTime> = Vec::new();
+        for (key, time) in &self.batch.result_time.0 {
+            let method = match &**key {
+                GET => "event.offline.get",
+                key if key.starts_with(PAGE) => "event.offline.list",
+                _ => "event.offline.clear",
+            };
+            let Some(seconds) = json::member(time.get(), "operating").and_then(scalar::number) else { continue };
+            let reset_at = json::member(time.get(), "operating_reset_at").and_then(scalar::integer);
+            // Later commands know more than earlier ones.
+            operating.retain(|earlier| earlier.method != method);
+            operating.push(OperatingTime { method, seconds, reset_at });
+        }
+        operating
+    }
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

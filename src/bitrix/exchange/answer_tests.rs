@@ -1,0 +1,227 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    bitrix::Trouble,
+    protocol::{
+        exchange::Clear,
+        types::{Body, NonEmpty, RowId},
+    },
+};
+
+fn row(id: u64, process: &str) -> String {
+    format!(
+        r#"{{"ID":"{id}","TIMESTAMP_X":"2026-11-24T13:15:30+03:00","EVENT_NAME":"ONCRMDEALUPDATE","EVENT_DATA":{{"FIELDS":{{"ID":"{id}"}}}},"EVENT_ADDITIONAL":false,"MESSAGE_ID":"m{id}","PROCESS_ID":"{process}","ERROR":"0"}}"#
+    )
+}
+
+fn rows(ids: impl Iterator<Item = u64>, process: &str) -> String {
+    format!("[{}]", ids.map(|id| row(id, process)).collect::<Vec<_>>().join(","))
+}
+
+fn clear() -> Clear {
+    Clear {
+        process: ProcessId::new("p").expect("process"),
+        ids: NonEmpty::new(RowId::new(1).into_iter().collect()).expect("ids"),
+    }
+}
+
+fn reserve(clears: usize) -> Exchange {
+    Exchange { clears: vec![clear(); clears], read: Some(Read::Reserve { limit: 50 }) }
+}
+
+fn scan(pages: u8) -> Exchange {
+    Exchange { clears: vec![], read: Some(Read::Scan { after: None, pages }) }
+}
+
+fn batch(exchange: &Exchange, result: &str, error: &str) -> Exchanged {
+    let body = format!(
+        r#"{{"result":{{"result":{result},"result_error":{error},"result_total":[],"result_next":[],
+        "result_time":{{"get":{{"duration":0.5,"operating":"12.5","operating_reset_at":1795515400}}}}}},
+        "time":{{"duration":1.5,"date_start":"2026-11-24T10:15:30+00:00"}}}}"#
+    );
+    read(exchange, &Answered::new(200, &body)).expect(&body)
+}
+
+fn ids(answer: &ReadAnswer<Row>) -> Vec<u64> {
+    match answer {
+        ReadAnswer::Reserved { rows, .. } => rows.iter().map(|row| row.id.get()).collect(),
+        ReadAnswer::Listed { rows, .. } => rows.iter().map(|(_, row)| row.id.get()).collect(),
+        _ => panic!("{answer:?}"),
+    }
+}
+
+#[test]
+fn a_reservation_and_its_clears() {
+    let result =
+        format!(r#"{{"c0":true,"get":{{"process_id":"p1","events":{}}},"c1":true}}"#, rows([9, 3, 5].into_iter(), ""));
+    let exchanged = batch(&reserve(2), &result, "[]");
+    assert_eq!(exchanged.answer.clears, [Cleared::Done, Cleared::Done]);
+    assert_eq!(ids(&exchanged.answer.read), [3, 5, 9]);
+    let ReadAnswer::Reserved { process: Some(process), took, .. } = &exchanged.answer.read else { panic!() };
+    assert_eq!((process.as_str(), *took), ("p1", Millis(500)));
+    assert_eq!(exchanged.server_time, Some(1_795_515_330));
+    let want = OperatingTime { method: "event.offline.get", seconds: 12.5, reset_at: Some(1_795_515_400) };
+    assert_eq!((exchanged.operating, exchanged.trouble), (vec![want], None));
+}
+
+#[test]
+fn empty_maps_of_php() {
+    for events in ["[]", "{}", "false", "null_not"] {
+        let events = events.replace("null_not", "\"\"");
+        let exchanged = batch(&reserve(0), &format!(r#"{{"get":{{"process_id":null,"events":{events}}}}}"#), "[]");
+        assert_eq!((ids(&exchanged.answer.read).len(), exchanged.trouble), (0, None), "{events}");
+    }
+    let exchanged = batch(
+        &reserve(0),
+        &format!(r#"{{"get":{{"process_id":"p","events":{{"0":{},"7":{}}}}}}}"#, row(1, ""), row(2, "")),
+        "[]",
+    );
+    assert_eq!(ids(&exchanged.answer.read), [1, 2], "a list with gaps is a map");
+}
+
+#[test]
+fn what_the_answer_does_not_say_is_unknown() {
+    let odd = [
+        "[]",
+        "false",
+        "{}",
+        r#"{"get":true}"#,
+        r#"{"get":[]}"#,
+        r#"{"get":{"process_id":"p"}}"#,
+        r#"{"get":{"process_id":"p","events":7}}"#,
+        r#"{"get":{"process_id":"p","events":true}}"#,
+        &format!(r#"{{"get":{{"process_id":null,"events":{}}}}}"#, rows(1..=1, "")),
+        &format!(r#"{{"get":{{"process_id":"","events":{}}}}}"#, rows(1..=1, "")),
+    ];
+    for result in odd {
+        let exchanged = batch(&reserve(1), result, "[]");
+        assert_eq!(exchanged.answer.read, ReadAnswer::Unknown, "{result}");
+        assert_eq!(exchanged.answer.clears, [Cleared::Unknown], "{result}");
+        assert_eq!(exchanged.trouble.expect(result).trouble, Trouble::Unknown);
+    }
+}
+
+#[test]
+fn errors_of_single_commands() {
+    let error = r#"{"get":{"error":"OPERATION_TIME_LIMIT","error_description":"x"},"c1":{"error":"ERROR_ARGUMENT"},"c2":{"error":"ERROR_CORE"}}"#;
+    let exchanged = batch(&reserve(3), r#"{"c0":true}"#, error);
+    assert_eq!(exchanged.answer.clears, [Cleared::Done, Cleared::Refused, Cleared::Unknown]);
+    assert_eq!(exchanged.answer.read, ReadAnswer::Refused { retry_after: Some(Millis::secs(70)), smaller: true });
+    assert_eq!(exchanged.trouble.expect("trouble").trouble, Trouble::OperationTime { until: Some(1_795_515_400) });
+    let exchanged = batch(&reserve(0), "[]", r#"{"get":{"error":"WRONG_LICENSE"}}"#);
+    assert_eq!(exchanged.answer.read, ReadAnswer::Refused { retry_after: None, smaller: false });
+    assert_eq!(exchanged.trouble.expect("trouble").trouble, Trouble::Unlicensed);
+}
+
+#[test]
+fn an_unreadable_row_is_counted_and_a_malformed_one_kept() {
+    let result =
+        r#"{"get":{"process_id":"p","events":[{"EVENT_NAME":"X"},{"ID":"7","WHAT": 1,"EVENT_DATA":{"auth":1}},5]}}"#;
+    let exchanged = batch(&reserve(0), result, "[]");
+    assert_eq!((exchanged.unreadable, ids(&exchanged.answer.read)), (2, vec![7]));
+    let ReadAnswer::Reserved { rows, .. } = exchanged.answer.read else { panic!() };
+    let Body::Malformed(malformed) = &rows[0].body else { panic!() };
+    assert_eq!(&*malformed.raw, r#"{"ID":"7","WHAT":1,"EVENT_DATA":{"auth":"[redacted]"}}"#);
+}
+
+#[test]
+fn pages_are_joined_and_doubles_dropped() {
+    let result = format!(r#"{{"page0":{},"page1":{}}}"#, rows(1..=50, "p1"), rows(50..=52, "p2"));
+    let exchanged = batch(&scan(2), &result, "[]");
+    let ReadAnswer::Listed { rows: found, more } = &exchanged.answer.read else { panic!() };
+    assert_eq!((found.len(), *more), (52, false));
+    assert_eq!((found[0].0.as_str(), found[51].0.as_str()), ("p1", "p2"));
+    let full = format!(r#"{{"page0":{},"page1":{}}}"#, rows(1..=50, "p1"), rows(51..=100, "p1"));
+    assert!(matches!(batch(&scan(2), &full, "[]").answer.read, ReadAnswer::Listed { more: true, .. }));
+    assert!(matches!(
+        batch(&scan(2), r#"{"page0":[],"page1":[]}"#, "[]").answer.read,
+        ReadAnswer::Listed { more: false, .. }
+    ));
+}
+
+#[test]
+fn a_scan_keeps_what_it_has_before_a_page_that_failed() {
+    let result = format!(r#"{{"page0":{},"page2":{}}}"#, rows(1..=50, "p"), rows(101..=150, "p"));
+    let exchanged = batch(&scan(3), &result, r#"{"page1":{"error":"QUERY_LIMIT_EXCEEDED"}}"#);
+    assert_eq!(ids(&exchanged.answer.read), (1..=50).collect::<Vec<_>>());
+    assert!(matches!(exchanged.answer.read, ReadAnswer::Listed { more: true, .. }));
+    assert_eq!(exchanged.trouble.expect("trouble").trouble, Trouble::RateLimited);
+    let exchanged = batch(&scan(1), "[]", r#"{"page0":{"error":"ACCESS_DENIED"}}"#);
+    assert!(matches!(exchanged.answer.read, ReadAnswer::Refused { .. }));
+}
+
+#[test]
+fn free_rows_are_not_recovered_and_no_scan_goes_in_circles() {
+    let result = format!(r#"{{"page0":[{},{}]}}"#, row(1, ""), row(2, "p"));
+    assert_eq!(ids(&batch(&scan(1), &result, "[]").answer.read), [2]);
+    let result = format!(r#"{{"page0":{}}}"#, rows(1..=50, ""));
+    let exchanged = batch(&scan(1), &result, "[]");
+    assert_eq!(exchanged.answer.read, ReadAnswer::Unknown);
+    assert_eq!(&*exchanged.trouble.expect("trouble").code, "NO_USABLE_ROW");
+}
+
+#[test]
+fn a_truncated_answer_is_unknown_wherever_it_ends() {
+    let body = format!(
+        r#"{{"result":{{"result":{{"get":{{"process_id":"p","events":{}}}}},"result_error":[]}}}}"#,
+        rows(1..=3, "")
+    );
+    for end in 0..body.len() {
+        let error = read(&reserve(0), &Answered::new(200, &body[..end])).expect_err("truncated");
+        assert_eq!(error.trouble, Trouble::Unknown, "{end}");
+        assert_eq!(error.answer::<Row>(&reserve(2)).clears, [Cleared::Unknown; 2]);
+    }
+    assert!(read(&reserve(0), &Answered::new(200, &body)).is_ok());
+}
+
+fn odd_json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::json!(null)),
+        any::<bool>().prop_map(Into::into),
+        (-2..60_i64).prop_map(Into::into),
+        "[a-zA-Z0-9_]{0,6}".prop_map(Into::into),
+    ];
+    const NAMES: [&str; 13] = [
+        "result",
+        "result_error",
+        "result_time",
+        "result_next",
+        "get",
+        "page0",
+        "c0",
+        "process_id",
+        "events",
+        "error",
+        "ID",
+        "EVENT_DATA",
+        "time",
+    ];
+    leaf.prop_recursive(5, 60, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+            prop::collection::vec((prop::sample::select(&NAMES[..]), inner), 0..6).prop_map(|members| members
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), v))
+                .collect::<serde_json::Map<_, _>>()
+                .into()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_answer_makes_it_panic(result in odd_json(), inner in odd_json(), get in odd_json()) {
+        for body in [
+            serde_json::json!({ "result": result }),
+            serde_json::json!({ "result": { "result": inner, "result_error": result } }),
+            serde_json::json!({ "result": { "result": { "get": get, "page0": get, "c0": inner } , "result_time": inner} }),
+        ] {
+            for exchange in [reserve(1), scan(2)] {
+                if let Ok(exchanged) = read(&exchange, &Answered::new(200, &body.to_string())) {
+                    prop_assert_eq!(exchanged.answer.clears.len(), exchange.clears.len());
+                }
+            }
+        }
+    }
+}

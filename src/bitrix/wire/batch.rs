@@ -1,0 +1,214 @@
+//! The answer to a `batch` (protocol reference section 2): results and errors by the keys of our commands.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::{RawRow, scalars_are};
+
+/// `result` of a batch. `C` reads its inner `result`.
+#[derive(Deserialize)]
+pub struct Batch<'a, C> {
+    /// Results of the commands that succeeded.
+    pub result: Option<C>,
+    /// Errors of those that did not.
+    #[serde(borrow, default)]
+    pub result_error: Entries<'a>,
+    /// How long each took.
+    #[serde(borrow, default)]
+    pub result_time: Entries<'a>,
+    /// Where the next page of each begins.
+    #[serde(borrow, default)]
+    pub result_next: Entries<'a>,
+}
+
+/// A map with raw values, in the order of the answer. Whatever is no map is an empty one.
+#[derive(Debug, Default)]
+pub struct Entries<'a>(pub Vec<(Box<str>, &'a RawValue)>);
+
+impl<'a> Entries<'a> {
+    /// The value under `key` as it is written.
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        self.0.iter().find(|(k, _)| &**k == key).map(|(_, raw)| raw.get())
+    }
+}
+
+/// The results of an exchange.
+#[derive(Debug, Default)]
+pub struct Commands<'a> {
+    /// Of the `get`.
+    pub get: Option<Get<'a>>,
+    /// Of the pages of a scan, by their number.
+    pub pages: Vec<(usize, Rows<'a>)>,
+    /// Of everything else.
+    pub others: Entries<'a>,
+}
+
+/// The key of the `get` among the commands of an exchange.
+pub const GET: &str = "get";
+/// What the keys of pages begin with; the number of the page follows.
+pub const PAGE: &str = "page";
+
+/// The result of `event.offline.get`.
+#[derive(Debug, Default)]
+pub struct Get<'a> {
+    /// The reservation as it is written.
+    pub process_id: Option<&'a RawValue>,
+    /// Its rows; `None` if the answer has none, not even an empty list.
+    pub events: Option<Rows<'a>>,
+}
+
+/// A list of rows, or what PHP makes of one.
+#[derive(Debug, Default)]
+pub struct Rows<'a> {
+    /// The rows, in the order of the answer.
+    pub rows: Vec<RawRow<'a>>,
+    /// Whether it was neither a list nor a map nor one of PHP's empty values.
+    pub odd: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Tolerant::<Self>(PhantomData))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Commands<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Tolerant::<Self>(PhantomData))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Get<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Tolerant::<Self>(PhantomData))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Rows<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RowsVisitor(PhantomData))
+    }
+}
+
+/// Something that PHP writes as a map, or as anything at all when there is nothing in it.
+trait FromMap<'de>: Default {
+    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error>;
+}
+
+struct Tolerant<T>(PhantomData<T>);
+
+impl<'de, T: FromMap<'de>> Visitor<'de> for Tolerant<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::from_map(map)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(T::default())
+    }
+
+    scalars_are!(T::default());
+}
+
+impl<'de: 'a, 'a> FromMap<'de> for Entries<'a> {
+    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Self(entries))
+    }
+}
+
+impl<'de: 'a, 'a> FromMap<'de> for Commands<'a> {
+    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut commands = Self::default();
+        while let Some(key) = map.next_key::<Box<str>>()? {
+            if &*key == GET {
+                commands.get = Some(map.next_value()?);
+            } else if let Some(page) = key.strip_prefix(PAGE).and_then(|number| number.parse().ok()) {
+                commands.pages.push((page, map.next_value()?));
+            } else {
+                commands.others.0.push((key, map.next_value()?));
+            }
+        }
+        Ok(commands)
+    }
+}
+
+impl<'de: 'a, 'a> FromMap<'de> for Get<'a> {
+    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut get = Self::default();
+        while let Some(key) = map.next_key::<Box<str>>()? {
+            match &*key {
+                "process_id" => get.process_id = Some(map.next_value()?),
+                "events" => get.events = Some(map.next_value()?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(get)
+    }
+}
+
+struct RowsVisitor<'a>(PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a> Visitor<'de> for RowsVisitor<'a> {
+    type Value = Rows<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rows")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut rows = Vec::new();
+        while let Some(row) = seq.next_element()? {
+            rows.push(row);
+        }
+        Ok(Rows { rows, odd: false })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut rows = Vec::new();
+        while map.next_key::<IgnoredAny>()?.is_some() {
+            rows.push(map.next_value()?);
+        }
+        Ok(Rows { rows, odd: false })
+    }
+
+    fn visit_bool<E>(self, yes: bool) -> Result<Self::Value, E> {
+        Ok(Rows { rows: Vec::new(), odd: yes })
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Rows { rows: Vec::new(), odd: !text.is_empty() })
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Rows::default())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Rows { rows: Vec::new(), odd: true })
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Rows { rows: Vec::new(), odd: true })
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Rows { rows: Vec::new(), odd: true })
+    }
+}

@@ -1,0 +1,196 @@
+//! One row of the queue: from its fields as delivered to what the core and the Kafka edge know.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::{scalar, scalars_are, time::unix_seconds};
+use crate::{
+    bitrix::{catalogue, redact::redact},
+    protocol::types::{Body, Change, EntityKey, Event, Malformed, ProcessId, Row, RowId},
+};
+
+/// A row's fields as they are written in the answer; absent ones are empty, which no JSON value is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RawRow<'a> {
+    id: &'a str,
+    timestamp_x: &'a str,
+    event_name: &'a str,
+    event_data: &'a str,
+    event_additional: &'a str,
+    message_id: &'a str,
+    process_id: &'a str,
+}
+
+impl RawRow<'_> {
+    /// The reservation that the row belongs to; `None` for a free one and in the answer to a `get`.
+    pub fn process(&self) -> Option<ProcessId> {
+        ProcessId::new(&scalar::text(self.process_id)?)
+    }
+
+    /// Its identity; a row without one can be neither published nor cleared.
+    fn id(&self) -> Option<RowId> {
+        RowId::new(scalar::integer(self.id)?.try_into().ok()?)
+    }
+}
+
+/// What a row says; `None` if it has no usable `ID`. `whole` gives the row's JSON, for the one that cannot be read.
+pub fn read_row<'a>(raw: &RawRow<'_>, whole: impl FnOnce() -> Option<&'a str>) -> Option<Row> {
+    let id = raw.id()?;
+    let body = match event(raw) {
+        Ok(event) => Body::Event(Box::new(event)),
+        Err(detail) => {
+            let raw = redact(whole().unwrap_or("{}"));
+            Body::Malformed(Box::new(Malformed { detail: detail.into(), raw }))
+        }
+    };
+    Some(Row { id, body })
+}
+
+/// The words in the error name fields only: they end up in a dead letter's `detail`.
+fn event(raw: &RawRow<'_>) -> Result<Event, &'static str> {
+    let name = scalar::text(raw.event_name).filter(|name| !name.is_empty()).ok_or("EVENT_NAME is no text")?;
+    let name = upper(name);
+    let timestamp_x = scalar::text(raw.timestamp_x).ok_or("TIMESTAMP_X is no text")?;
+    let changed_at = unix_seconds(&timestamp_x).ok_or("TIMESTAMP_X is no ISO 8601 time with an offset")?;
+    let message_id = scalar::text(raw.message_id).filter(|id| !id.is_empty()).ok_or("MESSAGE_ID is no text")?;
+    let entry = catalogue::find(&name);
+    let data = data(raw.event_data, entry).ok_or("EVENT_DATA is neither an object nor empty")?;
+    let entity = entry.map_or(catalogue::OTHER, |entry| entry.entity);
+    let entity_id: Box<str> = catalogue::entity_id(entry, &data, &message_id).into();
+    let additional = if raw.event_additional.is_empty() { "false".into() } else { redact(raw.event_additional) };
+    let user_id = crate::bitrix::json::member(&additional, "user_id").and_then(scalar::integer);
+    Ok(Event {
+        key: key(entity, &entity_id),
+        entity,
+        change: entry.map_or(Change::Other, |entry| entry.change),
+        entity_id,
+        changed_at,
+        user_id,
+        name: name.into(),
+        timestamp_x: timestamp_x.into(),
+        message_id: message_id.into(),
+        data,
+        additional,
+    })
+}
+
+/// The class of an entity: the hash has fixed keys, so that the same rows give the same trace.
+fn key(entity: &str, entity_id: &str) -> EntityKey {
+    let mut hasher = DefaultHasher::new();
+    (entity, entity_id).hash(&mut hasher);
+    EntityKey(hasher.finish())
+}
+
+fn upper(name: Cow<'_, str>) -> Cow<'_, str> {
+    if name.bytes().any(|b| b.is_ascii_lowercase()) { Cow::Owned(name.to_ascii_uppercase()) } else { name }
+}
+
+/// An object, or a list with something in it (PHP writes an array with the keys 0, 1, ... so). A bare text or number
+/// only for the events whose id is the data itself.
+fn data(raw: &str, entry: Option<&catalogue::Entry>) -> Option<Box<str>> {
+    match raw.as_bytes().first()? {
+        b'{' => Some(redact(raw)),
+        b'[' => Some(redact(raw)).map(|list| if &*list == "[]" { "{}".into() } else { list }),
+        b'f' | b'n' => Some("{}".into()),
+        b'"' | b'-' | b'0'..=b'9' => {
+            let itself = entry.is_some_and(|entry| entry.key_parts.iter().any(Vec::is_empty));
+            itself.then(|| redact(raw))
+        }
+        _ => None,
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawRow<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RowVisitor)
+    }
+}
+
+struct RowVisitor;
+
+enum Field {
+    Id,
+    TimestampX,
+    EventName,
+    EventData,
+    EventAdditional,
+    MessageId,
+    ProcessId,
+    Another,
+}
+
+impl<'de> Visitor<'de> for RowVisitor {
+    type Value = RawRow<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a row")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut row = RawRow::default();
+        while let Some(field) = map.next_key()? {
+            let slot = match field {
+                Field::Id => &mut row.id,
+                Field::TimestampX => &mut row.timestamp_x,
+                Field::EventName => &mut row.event_name,
+                Field::EventData => &mut row.event_data,
+                Field::EventAdditional => &mut row.event_additional,
+                Field::MessageId => &mut row.message_id,
+                Field::ProcessId => &mut row.process_id,
+                Field::Another => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            *slot = map.next_value::<&RawValue>()?.get();
+        }
+        Ok(row)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(RawRow::default())
+    }
+
+    scalars_are!(RawRow::default());
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldVisitor;
+        impl Visitor<'_> for FieldVisitor {
+            type Value = Field;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a field")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Field, E> {
+                Ok(match name {
+                    "ID" => Field::Id,
+                    "TIMESTAMP_X" => Field::TimestampX,
+                    "EVENT_NAME" => Field::EventName,
+                    "EVENT_DATA" => Field::EventData,
+                    "EVENT_ADDITIONAL" => Field::EventAdditional,
+                    "MESSAGE_ID" => Field::MessageId,
+                    "PROCESS_ID" => Field::ProcessId,
+                    _ => Field::Another,
+                })
+            }
+        }
+        deserializer.deserialize_str(FieldVisitor)
+    }
+}
+
+#[cfg(test)]
+#[path = "row_tests.rs"]
+mod tests;
