@@ -16,6 +16,7 @@ mod failure;
 mod output;
 mod portals;
 mod run;
+mod signal;
 mod sim;
 mod tap;
 
@@ -61,7 +62,7 @@ fn start(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Events(events) => events.run(),
         Command::Tap(tap) => tap.run(),
     };
-    result.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+    result.map_or_else(failure::Failure::report, |()| ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -20,12 +20,16 @@
 //! `protocol` imports the standard library only. `bitrix`, `kafka`, `http` and `registry` never import each other.
 //! `sim` imports nothing of the bridge but the catalogue. `tests/tidy.rs` checks all of this.
 
+pub mod app;
 pub mod bitrix;
 pub mod cli;
 pub mod config;
+pub mod fleet;
+pub mod http;
 pub mod kafka;
 pub mod metrics;
 pub mod protocol;
 pub mod registry;
+pub mod runner;
 pub mod sim;
 pub mod telemetry;

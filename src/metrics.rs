@@ -20,9 +20,6 @@ use labels::{
     Call, CallOutcome, Callback, CallbackOutcome, DeadLetter, Limit, Mode, PortalState, ProduceFailure, Refresh, Stage,
 };
 
-/// The prefix of every metric but `process_*`.
-const PREFIX: &str = "b24kafka_";
-
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident = $name:literal: $kind:ident $([$($label:literal),+])? $(($buckets:expr))?,)+) => {
         /// All metrics.
@@ -186,7 +183,7 @@ mod tests {
         let metrics = Metrics::new(&["crm.deal", "other"]).expect("registers");
         let text = metrics.expose().expect("encodes");
         for (name, help) in DESCRIPTIONS {
-            assert!(text.contains(&format!("# HELP {PREFIX}{name} {}", help.trim())), "{name}");
+            assert!(text.contains(&format!("# HELP b24kafka_{name} {}", help.trim())), "{name}");
         }
         for series in [
             "b24kafka_rows_received_total{entity=\"crm.deal\"} 0",

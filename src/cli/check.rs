@@ -5,12 +5,11 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{
-    configured::ConfigFile,
-    failure::{Failure, not_built},
-    output,
+use super::{configured::ConfigFile, failure::Failure, output};
+use crate::{
+    app::{self, check::Finding},
+    config::{Config, Fault, Place, queues::Queue, registry::Registry},
 };
-use crate::config::{Config, Fault, Place, queues::Queue, registry::Registry};
 
 /// Name every fault of the configuration
 #[derive(Debug, clap::Args)]
@@ -36,16 +35,39 @@ impl Check {
             }
             Err(failure) => return Err(failure),
         };
-        if self.online {
-            return Err(not_built("check --online"));
-        }
+        let findings = if self.online { online(&config)? } else { Vec::new() };
+        let ok = findings.iter().all(|finding| finding.ok);
         let file = self.config.path.to_string_lossy();
         if self.json {
-            output::json(&json!({ "file": file, "ok": true, "faults": [], "summary": facts(&config) }))
+            let online: Vec<Value> = findings.iter().map(found).collect();
+            let result = json!({ "file": file, "ok": ok, "faults": [], "summary": facts(&config), "online": online });
+            output::json(&result)?;
         } else {
-            output::write(|out| summary(&file, &config, out))
+            output::write(|out| {
+                summary(&file, &config, out)?;
+                for finding in &findings {
+                    let mark = if finding.ok { "ok   " } else { "FAULT" };
+                    writeln!(out, "  {mark}  {}: {}", finding.what, finding.detail)?;
+                }
+                Ok(())
+            })?;
         }
+        if ok { Ok(()) } else { Err(NotReady(findings.iter().filter(|finding| !finding.ok).count()).into()) }
     }
+}
+
+/// Something that the configuration names is not as it has to be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} of the things that the configuration names cannot be used, see above")]
+struct NotReady(usize);
+
+fn online(config: &Config) -> Result<Vec<Finding>, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    Ok(runtime.block_on(app::check::online(config))?)
+}
+
+fn found(finding: &Finding) -> Value {
+    json!({ "what": finding.what, "ok": finding.ok, "detail": finding.detail })
 }
 
 fn fault(fault: &Fault) -> Value {

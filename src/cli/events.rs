@@ -1,8 +1,9 @@
 //! `b24kafka events`: the catalogue.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{failure::Failure, output};
+use crate::bitrix::catalogue;
 
 /// List the events that are known, with entity and change
 #[derive(Debug, clap::Args)]
@@ -20,33 +21,33 @@ pub(super) struct Events {
 struct NoMatch(String);
 
 /// What is shown of an event.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Serialize)]
 struct Shown {
     event: String,
-    entity: String,
-    change: String,
-    scope: String,
+    entity: &'static str,
+    change: &'static str,
+    scope: &'static str,
     offline: bool,
     deprecated: bool,
 }
 
 impl Events {
     pub fn run(self) -> Result<(), Failure> {
-        let mut events = catalogue()?;
+        let mut events = catalogue();
         if let Some(filter) = &self.filter {
             events.retain(|event| event.matches(filter));
             if events.is_empty() {
                 return Err(NoMatch(filter.clone()).into());
             }
         }
-        events.sort_by(|a, b| (&a.entity, &a.event).cmp(&(&b.entity, &b.event)));
+        events.sort_by(|a, b| (a.entity, &a.event).cmp(&(b.entity, &b.event)));
         if self.json {
             return output::json(&serde_json::to_value(&events)?);
         }
         let mut rows = vec![["EVENT", "ENTITY", "CHANGE", "SCOPE", ""]];
-        rows.extend(events.iter().map(|event| {
-            [event.event.as_str(), event.entity.as_str(), event.change.as_str(), event.scope.as_str(), event.note()]
-        }));
+        rows.extend(
+            events.iter().map(|event| [event.event.as_str(), event.entity, event.change, event.scope, event.note()]),
+        );
         output::write(|out| output::table(out, &rows))
     }
 }
@@ -56,7 +57,9 @@ impl Shown {
         let filter = filter.to_lowercase();
         match filter.strip_suffix('*') {
             Some(family) if family.ends_with('.') => self.entity.starts_with(family),
-            _ => [&self.event, &self.entity, &self.scope].iter().any(|text| text.to_lowercase().contains(&filter)),
+            _ => {
+                [self.event.as_str(), self.entity, self.scope].iter().any(|text| text.to_lowercase().contains(&filter))
+            }
         }
     }
 
@@ -70,6 +73,14 @@ impl Shown {
     }
 }
 
-fn catalogue() -> Result<Vec<Shown>, serde_json::Error> {
-    serde_json::from_str(include_str!("../bitrix/catalogue/events.json"))
+fn catalogue() -> Vec<Shown> {
+    let show = |entry: &catalogue::Entry| Shown {
+        event: entry.display_name(),
+        entity: entry.entity,
+        change: entry.change.as_str(),
+        scope: entry.scope,
+        offline: entry.offline,
+        deprecated: entry.deprecated,
+    };
+    catalogue::entries().iter().map(show).collect()
 }

@@ -3,35 +3,23 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
-use super::{form::quote, reader::nearest};
-use crate::kafka::{
-    options,
-    template::{self, KeyTemplate, TopicTemplate},
+use super::form::quote;
+use crate::{
+    bitrix::catalogue,
+    kafka::{
+        options,
+        template::{self, KeyTemplate, TopicTemplate},
+    },
 };
 
 /// What a selector of `queues.events` stands for: a name, an entity, or `crm.*`. The error says what is wrong.
 pub(super) fn events(selector: &str) -> Result<Vec<String>, String> {
-    let wanted = selector.trim();
-    let family = wanted.strip_suffix(".*").map(|family| format!("{family}."));
-    let names: Vec<String> = catalogue()
-        .into_iter()
-        .filter(|event| event.offline)
-        .filter(|event| match &family {
-            Some(family) => !event.pattern && event.entity.starts_with(family.as_str()),
-            None => event.matches(wanted),
-        })
-        .map(|event| if event.pattern { wanted.to_uppercase() } else { event.event })
-        .collect();
-    if !names.is_empty() {
-        return Ok(names);
-    }
-    let known = catalogue();
-    let known: Vec<&str> = known.iter().flat_map(|event| [event.event.as_str(), event.entity.as_str()]).collect();
-    Err(match nearest(wanted, &known) {
-        Some(nearest) => format!("is {}, which selects no event (the nearest known name is {nearest})", quote(wanted)),
-        None => format!("is {}, which selects no event", quote(wanted)),
+    let expanded = catalogue::expand(selector).map(|names| names.into_iter().map(str::to_owned).collect());
+    expanded.map_err(|unknown| match unknown.nearest {
+        Some(nearest) => {
+            format!("is {}, which selects no event (the nearest known name is {nearest})", quote(selector))
+        }
+        None => format!("is {}, which selects no event", quote(selector)),
     })
 }
 
@@ -69,33 +57,6 @@ pub(super) fn refused(options: &BTreeMap<String, String>) -> Vec<Refused> {
         right: refused.instead,
     };
     refused.map(said).collect()
-}
-
-/// What is needed here of an event of the catalogue.
-#[derive(Deserialize)]
-struct Known {
-    event: String,
-    pattern: bool,
-    entity: String,
-    offline: bool,
-}
-
-impl Known {
-    fn matches(&self, wanted: &str) -> bool {
-        if self.entity == wanted {
-            return !self.pattern;
-        }
-        if !self.pattern {
-            return self.event.eq_ignore_ascii_case(wanted);
-        }
-        let prefix = self.event.split('<').next().unwrap_or_default();
-        let number = wanted.to_uppercase().strip_prefix(prefix).map(str::to_owned);
-        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
-    }
-}
-
-fn catalogue() -> Vec<Known> {
-    serde_json::from_str(include_str!("../bitrix/catalogue/events.json")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -248,7 +248,7 @@ mod tests {
             Input::Timer,
             Input::Probe,
         ];
-        let mut seen = std::collections::HashSet::from([Token::new()]);
+        let mut seen = vec![Token::new()];
         let mut todo = vec![(Token::new(), 0)];
         while let Some((token, depth)) = todo.pop() {
             for input in inputs {
@@ -256,7 +256,8 @@ mod tests {
                 let action = next.step(Millis::secs(depth), input);
                 let asks = action == Some(Action::Ask);
                 assert!(!asks || !token.granted, "never presents a token that a granted pair has replaced");
-                if depth < 7 && seen.insert(next.clone()) {
+                if depth < 7 && !seen.contains(&next) {
+                    seen.push(next.clone());
                     todo.push((next, depth + 1));
                 }
             }

@@ -1,5 +1,7 @@
 //! The world around one queue: a portal with its traps, a broker, and what can go wrong.
 
+mod moves;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::protocol::{
@@ -11,6 +13,7 @@ use crate::core::protocol::{
     seeded::Bug,
     types::{Delivery, EntityKey, Hindrance, Millis, ProcessId, Refusal, RowId},
 };
+pub use moves::{Fate, Move, Report, Written};
 
 /// How often each kind of fault may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,52 +89,6 @@ pub struct World {
     budget: Budget,
 }
 
-/// One thing that can happen next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
-    Answer,
-    /// The clears are refused, the read is not.
-    AnswerToReadOnly,
-    AwaitedSelects,
-    LoseRequest,
-    LoseAnswer,
-    GiveUpWaiting,
-    ZombieSelects(usize),
-    ZombieRuns(usize),
-    Report(Report),
-    GhostIsWritten(usize),
-    Crash {
-        request: Fate,
-        produced: bool,
-    },
-    Change(usize),
-    TimePasses,
-}
-
-/// What the broker says of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
-    AllWell,
-    AllFailed,
-    OneFailed { index: usize, written: Written },
-}
-
-/// Whether a record that was reported as failed is in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    No,
-    Yes,
-    Later,
-}
-
-/// What becomes of a request whose client dies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    Lost,
-    Executed,
-    LivesOn,
-}
-
 const SETTINGS: Settings = Settings {
     limit_min: 2,
     limit_max: 2,
@@ -181,50 +138,6 @@ impl World {
         } else {
             self.queue.deadline().map(|_| Move::TimePasses)
         }
-    }
-
-    pub fn moves(&self) -> Vec<Move> {
-        let mut moves: Vec<Move> = self.fault_free().into_iter().collect();
-        if let Some(awaited) = &self.awaited {
-            let reserves = matches!(awaited.sent.1, Some((true, ..)));
-            if reserves && awaited.selected.is_none() && !self.zombies.is_empty() {
-                moves.push(Move::AwaitedSelects);
-            }
-            if self.budget.losses > 0 {
-                moves.extend([Move::LoseRequest, Move::LoseAnswer, Move::GiveUpWaiting]);
-                if !awaited.sent.0.is_empty() && awaited.selected.is_none() {
-                    moves.push(Move::AnswerToReadOnly);
-                }
-            }
-        }
-        for (index, zombie) in self.zombies.iter().enumerate() {
-            moves.push(Move::ZombieRuns(index));
-            if matches!(zombie.sent.1, Some((true, ..))) && zombie.selected.is_none() {
-                moves.push(Move::ZombieSelects(index));
-            }
-        }
-        if !self.pending.is_empty() && self.budget.produce_failures > 0 {
-            moves.push(Move::Report(Report::AllFailed));
-            for index in 0..self.pending.len() {
-                for written in [Written::No, Written::Yes, Written::Later] {
-                    moves.push(Move::Report(Report::OneFailed { index, written }));
-                }
-            }
-        }
-        moves.extend((0..self.ghosts.len()).map(Move::GhostIsWritten));
-        if self.budget.crashes > 0 {
-            let fates: &[Fate] =
-                if self.awaited.is_some() { &[Fate::Lost, Fate::Executed, Fate::LivesOn] } else { &[Fate::Lost] };
-            for request in fates {
-                for produced in if self.pending.is_empty() { &[false][..] } else { &[false, true] } {
-                    moves.push(Move::Crash { request: *request, produced: *produced });
-                }
-            }
-        }
-        if self.budget.changes > 0 {
-            moves.extend([0, 1].map(Move::Change));
-        }
-        moves
     }
 
     pub fn apply(&mut self, setup: &Setup, step: Move) -> Step {

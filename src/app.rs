@@ -1,0 +1,199 @@
+//! Wiring and lifetime: edges from the configuration, start, and a drain in order.
+
+pub mod broker;
+pub mod check;
+pub mod view;
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use crate::{
+    bitrix::{catalogue, client::Client},
+    config::{Config, registry},
+    fleet::{self, Fleet, Parts, portal::QueuePlan},
+    http::admin,
+    kafka::{
+        producer::Producer,
+        template::{KeyTemplate, TopicTemplate},
+    },
+    metrics::Metrics,
+    protocol::types::Millis,
+    registry::Registry,
+    runner::{
+        Settings, Shared,
+        clock::{Clock, millis},
+        tokens::chain,
+    },
+};
+
+/// The span between looks for hidden reservations while a queue is idle.
+const SWEEP: Millis = Millis::secs(15 * 60);
+/// How often the latch of `/ready` looks whether it may close.
+const READY_CHECK: Duration = Duration::from_millis(100);
+
+/// Why the bridge cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The registry cannot be used.
+    #[error("the registry cannot be opened")]
+    Registry(#[source] crate::registry::RegistryError),
+    /// The HTTP client cannot be built.
+    #[error("the HTTP client cannot be built")]
+    Http(#[source] crate::bitrix::client::SetUpError),
+    /// The producer cannot be built.
+    #[error(transparent)]
+    Producer(#[from] crate::kafka::producer::ProducerError),
+    /// A topic cannot be written.
+    #[error("nothing can be produced")]
+    Topic(#[from] crate::kafka::topics::TopicError),
+    /// The admin listener cannot listen.
+    #[error("{}", chain(.0))]
+    Admin(#[from] admin::CannotListen),
+    /// A metric cannot be registered.
+    #[error("the metrics cannot be set up")]
+    Metrics(#[from] prometheus::Error),
+    /// A template of the configuration; the check of the configuration has let it pass.
+    #[error("a template cannot be used")]
+    Template(#[from] crate::kafka::template::TemplateFault),
+    /// A second signal came while the bridge was being brought to rest.
+    #[error("stopped at once by a second signal; what is reserved is recovered by the next start")]
+    Interrupted,
+    /// Rows were left reserved when the grace period ended.
+    #[error(
+        "stopped after the grace period with {queues} queues at work and {held} rows held; the next start recovers them"
+    )]
+    Unfinished {
+        /// Queues that did not come to rest.
+        queues: usize,
+        /// Rows received and not acknowledged.
+        held: u64,
+    },
+}
+
+/// A bridge that runs.
+pub struct App {
+    fleet: Fleet,
+    producer: Producer,
+    metrics: Arc<Metrics>,
+    ready: watch::Sender<bool>,
+    admin: SocketAddr,
+    grace: Duration,
+    serving: tokio::task::JoinSet<()>,
+}
+
+impl App {
+    /// Opens everything and starts to serve all portals. Waits while the broker is away, unless `stop` comes first.
+    ///
+    /// # Errors
+    /// What cannot be opened. Nothing was fetched by then.
+    pub async fn start(config: &Config, stop: impl Future<Output = ()>) -> Result<Option<Self>, AppError> {
+        let metrics = Arc::new(Metrics::new(catalogue::entities())?);
+        let registry::Registry::File { path } = &config.registry;
+        let (registry, stored) = open_registry(path).await?;
+        let client = Client::new(&config.fetch).map_err(AppError::Http)?;
+        let producer = Producer::new(&config.kafka)?;
+        let (ready, is_ready) = watch::channel(false);
+        let portals = view::Portals::default();
+        let view = view::build(is_ready, producer.clone(), metrics.clone(), portals.clone());
+        let (admin, serve) = admin::listen(config.admin.listen, view).await?;
+        let mut serving = tokio::task::JoinSet::new();
+        serving.spawn(serve);
+        tracing::info!(%admin, "the admin listener is up");
+
+        tokio::select! {
+            biased;
+            () = stop => return Ok(None),
+            prepared = broker::prepare(config, &producer) => prepared?,
+        };
+        let clock = Clock::new();
+        let dead_letter_topic = config.kafka.dead_letter_topic.as_str().into();
+        let shared = Shared {
+            producer: producer.clone(),
+            dead_letter_topic,
+            settings: settings(config),
+            metrics: metrics.clone(),
+            clock,
+        };
+        let parts = Arc::new(Parts {
+            shared,
+            client,
+            registry,
+            queues: queue_plans(config)?,
+            app: config.app.clone(),
+            tombstones: config.kafka.tombstones,
+        });
+        let fleet = Fleet::start(&config.portals, &parts, stored);
+        portals.set(fleet.portals());
+        tracing::info!(portals = fleet.portals().len(), queues = config.queues.len(), "the bridge is running");
+        Ok(Some(Self { fleet, producer, metrics, ready, admin, grace: config.shutdown.grace, serving }))
+    }
+
+    /// Where the admin listener listens.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Runs until `stop`, then brings everything to rest within the grace period: portals first, so that nothing new
+    /// comes in; then what Kafka has not acknowledged; the listener last, so that it can be watched.
+    ///
+    /// # Errors
+    /// [`AppError::Unfinished`] if the grace period was too short.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                () = tokio::time::sleep(READY_CHECK), if !*self.ready.borrow() => {
+                    if self.fleet.has_worked() && !self.ready.send_replace(true) {
+                        tracing::info!("ready");
+                    }
+                }
+            }
+        }
+        tracing::info!(grace_s = self.grace.as_secs(), "stopping: finishing and confirming what is in flight");
+        let rest = self.fleet.drain(self.grace).await;
+        fleet::gauge(self.fleet.portals(), &self.metrics);
+        self.producer.close(Duration::from_secs(1)).await;
+        self.serving.shutdown().await;
+        if rest.queues > 0 {
+            return Err(AppError::Unfinished { queues: rest.queues, held: rest.held });
+        }
+        tracing::info!("stopped: nothing is left reserved by this process");
+        Ok(())
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let fetch = &config.fetch;
+    Settings {
+        limit_min: fetch.limit_min,
+        limit_max: fetch.limit_max,
+        poll_min: millis(fetch.poll_min),
+        poll_max: millis(fetch.poll_max),
+        sweep: Some(SWEEP),
+    }
+}
+
+async fn open_registry(path: &Path) -> Result<(Registry, Vec<crate::registry::PortalRecord>), AppError> {
+    let (registry, stored, refused) = Registry::open(path).await.map_err(AppError::Registry)?;
+    for file in &refused {
+        tracing::error!("{} {}; the file is kept, the portal is not served", file.path.display(), file.wrong);
+    }
+    Ok((registry, stored))
+}
+
+fn queue_plans(config: &Config) -> Result<Vec<QueuePlan>, AppError> {
+    let key = KeyTemplate::parse(&config.kafka.key)?;
+    let plan = |queue: &crate::config::queues::Queue| {
+        let topic = TopicTemplate::parse(queue.topic.as_ref().unwrap_or(&config.kafka.topic))?;
+        Ok(QueuePlan { connector: queue.connector.clone(), events: queue.events.clone(), topic, key: key.clone() })
+    };
+    config.queues.iter().map(plan).collect()
+}

@@ -1,0 +1,311 @@
+//! One portal: what it can do is asked first, then its queues are worked.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use super::Parts;
+use crate::{
+    bitrix::{bindings::Target, client::Access, features::RESERVATIONS},
+    config::portals::{self, Plan},
+    kafka::{
+        record::Recorder,
+        template::{KeyTemplate, TopicTemplate},
+    },
+    metrics::labels::Call,
+    protocol::{
+        exchange::{Exchange, Read, ReadAnswer},
+        pace::Bucket,
+        types::{Connector, Millis, PortalId},
+    },
+    registry::PortalRecord,
+    runner::{
+        Command, Runner,
+        session::{Obstacle, Session},
+        standing::Reason,
+        status::Status,
+        tokens::Tokens,
+    },
+};
+
+/// Portals without the method have no plans either: self-hosted.
+const NO_SUCH_METHOD: &str = "ERROR_METHOD_NOT_FOUND";
+/// When a passing trouble kept a portal from being started.
+const START_RETRY: Millis = Millis::secs(5);
+/// Commands that may wait for a queue; more of the same kind say nothing new.
+const COMMANDS: usize = 8;
+
+/// How each portal's queues are read and where their records go.
+#[derive(Clone, Debug)]
+pub struct QueuePlan {
+    /// Which queue.
+    pub connector: Connector,
+    /// Events to bind.
+    pub events: Vec<String>,
+    /// The topic's template.
+    pub topic: TopicTemplate,
+    /// The key's template.
+    pub key: KeyTemplate,
+}
+
+/// One queue of a portal, from outside.
+#[derive(Debug)]
+pub struct Queue {
+    connector: Connector,
+    commands: mpsc::Sender<Command>,
+    status: Arc<Status>,
+}
+
+impl Queue {
+    /// Which queue.
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// Its state.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+}
+
+/// One portal, from outside.
+pub struct Portal {
+    id: PortalId,
+    domain: String,
+    session: Arc<Session>,
+    queues: Vec<Queue>,
+}
+
+/// The task of one portal, before it runs.
+pub struct Task {
+    portal: Arc<Portal>,
+    plan: Plan,
+    commands: Vec<mpsc::Receiver<Command>>,
+}
+
+impl Portal {
+    /// A portal that is not called yet, and the task that will.
+    pub fn new(parts: &Arc<Parts>, record: PortalRecord, known: Option<portals::Portal>) -> (Arc<Self>, Task) {
+        let (id, domain) = (record.member_id.clone(), record.domain().to_owned());
+        let plan = known.as_ref().map_or(Plan::Auto, |known| known.plan);
+        let spare = known.and_then(|known| known.refresh_token);
+        let shared = &parts.shared;
+        let tokens = Tokens::new(
+            record,
+            spare,
+            parts.app.clone(),
+            parts.client.clone(),
+            parts.registry.clone(),
+            shared.metrics.clone(),
+            shared.clock,
+        );
+        let session =
+            Session::new(id.clone(), parts.client.clone(), tokens, bucket(plan), shared.metrics.clone(), shared.clock);
+        let mut commands = Vec::new();
+        let queues = parts.queues.iter().map(|queue| {
+            let (sender, receiver) = mpsc::channel(COMMANDS);
+            commands.push(receiver);
+            Queue { connector: queue.connector.clone(), commands: sender, status: Arc::default() }
+        });
+        let portal = Arc::new(Self { queues: queues.collect(), id, domain, session: Arc::new(session) });
+        (portal.clone(), Task { portal, plan, commands })
+    }
+
+    /// Its `member_id`.
+    pub fn id(&self) -> &PortalId {
+        &self.id
+    }
+
+    /// The host of its endpoint.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The calls to it.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Its queues.
+    pub fn queues(&self) -> &[Queue] {
+        &self.queues
+    }
+
+    /// Tells all its queues. A queue that has more to hear than it can remember hears the rest not: it will act anyway.
+    pub async fn command(&self, command: Command) {
+        for queue in &self.queues {
+            if command == Command::Drain {
+                let _ = queue.commands.send(command).await;
+            } else {
+                let _ = queue.commands.try_send(command);
+            }
+        }
+    }
+
+    /// Rows that are received and not yet acknowledged.
+    pub fn held(&self) -> u64 {
+        self.queues.iter().map(|queue| queue.status.held()).sum()
+    }
+
+    /// Since when rows are held, in seconds since 1970.
+    pub fn held_since(&self) -> Option<f64> {
+        self.queues.iter().filter_map(|queue| queue.status.held_since()).reduce(f64::min)
+    }
+
+    /// Queues whose task has not ended.
+    pub fn busy(&self) -> usize {
+        self.queues.iter().filter(|queue| !queue.commands.is_closed()).count()
+    }
+}
+
+impl Task {
+    /// Serves the portal until its queues are drained, or until `stop` while it cannot be served.
+    pub async fn run(self, parts: Arc<Parts>, mut stop: watch::Receiver<bool>, delay: Duration) {
+        let stopped = async {
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        tokio::select! {
+            biased;
+            () = stopped => return,
+            () = async {
+                tokio::time::sleep(delay).await;
+                self.prepare(&parts).await;
+            } => {}
+        }
+        let mut runners = JoinSet::new();
+        for ((queue, plan), commands) in self.portal.queues.iter().zip(&parts.queues).zip(self.commands) {
+            let recorder = Recorder::new(
+                self.portal.id.clone(),
+                &self.portal.domain,
+                plan.connector.clone(),
+                plan.topic.clone(),
+                plan.key.clone(),
+                parts.tombstones,
+            );
+            let session = self.portal.session.clone();
+            let runner = Runner::new(&parts.shared, plan.connector.clone(), recorder, session, queue.status.clone());
+            runners.spawn(runner.run(commands));
+        }
+        while let Some(ended) = runners.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!(portal = %self.portal.id, "a queue's task broke; the process has to be restarted");
+            }
+        }
+    }
+
+    /// What the portal says to each question that a start asks, for `check --online`. Binds nothing.
+    pub async fn check(&self, parts: &Parts) -> Vec<(String, Result<String, String>)> {
+        let (session, client) = (&self.portal.session, &parts.client);
+        let why = |obstacle: &Obstacle| {
+            let seen = session.standing().snapshot();
+            let advice = seen.reason.map(|reason| format!("; {}", reason.advice()));
+            let said = obstacle.code.clone().or(seen.last_error).unwrap_or_else(|| "no answer".to_owned());
+            format!("{said}{}", advice.unwrap_or_default())
+        };
+        let mut found = Vec::new();
+        match session.call(Call::Feature, |access| async move { client.feature(&access, RESERVATIONS).await }).await {
+            Ok(true) => found.push(("token and reserve mode".to_owned(), Ok("usable".to_owned()))),
+            Ok(false) => found.push(("reserve mode".to_owned(), Err(Reason::Unlicensed.advice().to_owned()))),
+            Err(obstacle) if obstacle.code.as_deref() == Some(NO_SUCH_METHOD) => {
+                found.push(("token and reserve mode".to_owned(), Ok("usable, self-hosted".to_owned())));
+            }
+            Err(obstacle) => {
+                found.push(("token".to_owned(), Err(why(&obstacle))));
+                return found;
+            }
+        }
+        for queue in &parts.queues {
+            // Lists and changes nothing; it takes the same right as the bridge's own calls: an administrator's.
+            let look = Exchange { clears: Vec::new(), read: Some(Read::Scan { after: None, pages: 1 }) };
+            let may = match session.exchange(&queue.connector, &look).await.read {
+                ReadAnswer::Listed { .. } => Ok("granted".to_owned()),
+                _ => {
+                    let seen = session.standing().snapshot();
+                    let advice = seen.reason.map_or("", Reason::advice);
+                    Err(format!("{}; {advice}", seen.last_error.unwrap_or_else(|| "no answer".to_owned())))
+                }
+            };
+            found.push(("right to read offline events".to_owned(), may));
+            let bindings = session.call(Call::Bindings, |access| async move { client.bindings(&access).await }).await;
+            let name = match queue.connector.as_str() {
+                "" => "bindings of the plain queue".to_owned(),
+                connector => format!("bindings of {connector}"),
+            };
+            found.push((
+                name,
+                bindings.map_err(|obstacle| why(&obstacle)).map(|bindings| {
+                    let target = Target::Offline { connector: queue.connector.clone() };
+                    let bound = |event: &String| bindings.iter().any(|b| b.event == *event && b.target == target);
+                    let missing: Vec<&str> = queue.events.iter().filter(|e| !bound(e)).map(String::as_str).collect();
+                    if missing.is_empty() {
+                        "all are bound".to_owned()
+                    } else {
+                        format!("`run` will bind {}", missing.join(", "))
+                    }
+                }),
+            ));
+        }
+        found
+    }
+
+    /// Asks what the portal can do and binds events, as often as it takes.
+    async fn prepare(&self, parts: &Parts) {
+        let clock = parts.shared.clock;
+        loop {
+            let Err(obstacle) = self.try_prepare(parts).await else { return };
+            let wait = obstacle.retry_after.unwrap_or(START_RETRY);
+            clock.sleep_until(clock.now().plus(wait)).await;
+        }
+    }
+
+    async fn try_prepare(&self, parts: &Parts) -> Result<(), Obstacle> {
+        let session = &self.portal.session;
+        let client = &parts.client;
+        let feature =
+            session.call(Call::Feature, |access| async move { client.feature(&access, RESERVATIONS).await }).await;
+        let can_reserve = match feature {
+            Ok(can) => can,
+            Err(obstacle) if obstacle.code.as_deref() == Some(NO_SUCH_METHOD) => true,
+            Err(obstacle) => return Err(obstacle),
+        };
+        if !can_reserve {
+            return Err(session.park(Reason::Unlicensed, "feature.get rest_offline_extended answers N"));
+        }
+        if self.plan == Plan::Auto {
+            let info = session.call(Call::AppInfo, |access| async move { client.app_info(&access).await }).await?;
+            session.limit(bucket(if info.enterprise() { Plan::Enterprise } else { Plan::Standard }));
+        }
+        for queue in &parts.queues {
+            if queue.events.is_empty() {
+                continue;
+            }
+            let bind = |access: Access| async move { client.bind(&access, &queue.connector, &queue.events).await };
+            let bound = session.call(Call::Bind, bind).await?;
+            let portal = &self.portal.id;
+            if !bound.unknown.is_empty() {
+                tracing::warn!(%portal, events = ?bound.unknown, "the portal does not know these events");
+            }
+            for (event, error) in &bound.failed {
+                tracing::error!(%portal, event, %error, "an event cannot be bound");
+            }
+            if !bound.added.is_empty() {
+                tracing::info!(%portal, events = ?bound.added, "bound events");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The request limit of a plan (protocol reference section 3).
+fn bucket(plan: Plan) -> Option<Bucket> {
+    match plan {
+        Plan::Auto | Plan::Standard => Some(Bucket::new(50, 2)),
+        Plan::Enterprise => Some(Bucket::new(250, 5)),
+        Plan::Unlimited => None,
+    }
+}

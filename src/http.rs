@@ -1,0 +1,3 @@
+//! The listeners. The admin listener is separate from the public one, which Bitrix24 calls.
+
+pub mod admin;

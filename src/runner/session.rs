@@ -1,0 +1,255 @@
+//! The calls to one portal: budget, tokens, standing. Shared by the portal's queues.
+//!
+//! Whatever goes wrong ends here as one of two things: the portal certainly did not do it (refused, with a hint when to
+//! come back), or nobody knows (unknown).
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    clock::{Clock, millis},
+    standing::{Reason, Standing},
+    tokens::{NoToken, Tokens},
+};
+use crate::{
+    bitrix::{
+        client::{Access, Client},
+        error::{CallError, Trouble},
+    },
+    metrics::{
+        Metrics,
+        labels::{Call, CallOutcome, Limit},
+    },
+    protocol::{
+        exchange::{Answer, Cleared, Exchange, ReadAnswer},
+        pace::Bucket,
+        types::{Connector, Millis, PortalId, Row},
+    },
+};
+
+/// After `QUERY_LIMIT_EXCEEDED`: the counter drains by two a second, and others spend from it too.
+const QUERY_LIMIT_HOLD: Millis = Millis::secs(5);
+/// After `OPERATION_TIME_LIMIT` without a time: one of the ten buckets of a minute has to drop out.
+const OPERATION_HOLD: Millis = Millis::secs(60);
+
+/// What kept a call from working.
+#[derive(Debug)]
+pub struct Obstacle {
+    /// Whether the portal certainly did not carry it out.
+    pub refused: bool,
+    /// When to come back, if that is known.
+    pub retry_after: Option<Millis>,
+    /// Whether asking for less would help.
+    pub smaller: bool,
+    /// The portal's own word, if it gave one: for callers that can do without.
+    pub code: Option<String>,
+}
+
+impl Obstacle {
+    fn wait(retry_after: Millis) -> Self {
+        Self { refused: true, retry_after: Some(retry_after), smaller: false, code: None }
+    }
+}
+
+/// The calls to one portal.
+pub struct Session {
+    portal: PortalId,
+    client: Client,
+    tokens: Tokens,
+    standing: Standing,
+    /// `None`: the portal has no limit.
+    bucket: Mutex<Option<Bucket>>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+}
+
+impl Session {
+    /// For one portal whose requests are limited by `bucket`.
+    pub fn new(
+        portal: PortalId,
+        client: Client,
+        tokens: Tokens,
+        bucket: Option<Bucket>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Self {
+        Self { portal, client, tokens, standing: Standing::new(), bucket: Mutex::new(bucket), metrics, clock }
+    }
+
+    /// Whether the portal is served.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The portal's budget of requests has become known.
+    pub fn limit(&self, bucket: Option<Bucket>) {
+        *self.bucket.lock().unwrap_or_else(PoisonError::into_inner) = bucket;
+    }
+
+    /// One exchange of a queue. Never fails: what goes wrong is in the answer.
+    pub async fn exchange(&self, connector: &Connector, exchange: &Exchange) -> Answer<Row> {
+        let call = |access: Access| async move { self.client.exchange(&access, connector, exchange).await };
+        match self.call(Call::Exchange, call).await {
+            Ok(exchanged) => {
+                let mut answer = exchanged.answer;
+                if exchanged.unreadable > 0 {
+                    tracing::error!(
+                        portal = %self.portal, rows = exchanged.unreadable,
+                        "rows without an id stay reserved at the portal: they can be neither published nor cleared",
+                    );
+                }
+                let Some(trouble) = exchanged.trouble else {
+                    if self.standing.served() {
+                        tracing::info!(portal = %self.portal, "the portal is served again");
+                    }
+                    return answer;
+                };
+                let obstacle = self.obstacle(&trouble);
+                if let ReadAnswer::Refused { retry_after, smaller } = &mut answer.read {
+                    *retry_after = obstacle.retry_after.or(*retry_after);
+                    *smaller |= obstacle.smaller;
+                }
+                answer
+            }
+            Err(obstacle) => failed(exchange, &obstacle),
+        }
+    }
+
+    /// Any call that needs an access token: within the budget, with one refresh if the token is refused.
+    ///
+    /// # Errors
+    /// What kept it from working.
+    pub async fn call<T, F>(&self, kind: Call, call: impl Fn(Access) -> F) -> Result<T, Obstacle>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        if let Some(wait) = self.standing.wait(self.clock.now()) {
+            return Err(Obstacle::wait(wait));
+        }
+        let mut got = self.tokens.access().await;
+        if matches!(got, Err(NoToken::Rejected)) {
+            got = self.tokens.probe().await;
+        }
+        let mut refreshed = false;
+        loop {
+            let (generation, access) = got.map_err(|none| self.no_token(&none))?;
+            self.permit().await;
+            let timer = self.metrics.rest_request_seconds.with_label_values(&[kind.as_str()]).start_timer();
+            let result = call(access).await;
+            timer.observe_duration();
+            let outcome = result.as_ref().map_or_else(outcome_of, |_| CallOutcome::Done);
+            self.metrics.rest_requests.with_label_values(&[kind.as_str(), outcome.as_str()]).inc();
+            match result {
+                Ok(done) => return Ok(done),
+                Err(error) if outcome == CallOutcome::Unauthorized && !refreshed => {
+                    tracing::debug!(portal = %self.portal, code = error.code, "the access token is refused");
+                    refreshed = true;
+                    got = self.tokens.refused(generation).await;
+                }
+                Err(error) => return Err(self.obstacle(&error)),
+            }
+        }
+    }
+
+    /// Waits until the portal's budget allows one more request.
+    async fn permit(&self) {
+        loop {
+            let now = self.clock.now();
+            let taken = {
+                let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+                bucket.as_mut().map_or(Ok(()), |bucket| bucket.take(now))
+            };
+            let Err(until) = taken else { return };
+            self.waited(Limit::Budget);
+            tokio::time::sleep(Duration::from_millis(until.since(now).0.max(1))).await;
+        }
+    }
+
+    fn waited(&self, limit: Limit) {
+        self.metrics.limit_waits.with_label_values(&[limit.as_str()]).inc();
+    }
+
+    fn no_token(&self, none: &NoToken) -> Obstacle {
+        match none {
+            NoToken::Wait(span, why) => {
+                self.standing.failed((*why).to_owned());
+                Obstacle::wait(*span)
+            }
+            NoToken::Rejected => self.park(Reason::NeedsReinstall, "the refresh token is rejected"),
+            NoToken::Unpaid => self.park(Reason::Unpaid, "PAYMENT_REQUIRED"),
+            NoToken::Misconfigured => self.park(Reason::Forbidden, "the OAuth server refuses this application"),
+        }
+    }
+
+    /// The portal cannot be served until something outside changes.
+    pub fn park(&self, reason: Reason, error: &str) -> Obstacle {
+        let (wait, news) = self.standing.park(self.clock.now(), reason, error.to_owned());
+        if news {
+            tracing::warn!(
+                portal = %self.portal, reason = reason.as_str(), error, retry_s = wait.0 / 1000,
+                "the portal is parked: {}", reason.advice(),
+            );
+        }
+        Obstacle::wait(wait)
+    }
+
+    /// What follows from a call's failure; the table of the protocol reference, section 3, last column.
+    fn obstacle(&self, error: &CallError) -> Obstacle {
+        let parked = |reason| Obstacle { code: Some(error.code.to_string()), ..self.park(reason, &error.code) };
+        match error.trouble {
+            Trouble::Unauthorized { .. } => parked(Reason::NeedsReinstall),
+            Trouble::Forbidden => parked(Reason::Forbidden),
+            Trouble::Unlicensed => parked(Reason::Unlicensed),
+            Trouble::Deleted => parked(Reason::Deleted),
+            Trouble::Blocked => parked(Reason::Blocked),
+            Trouble::RateLimited => {
+                self.waited(Limit::Query);
+                let hold = error.retry_after.map_or(QUERY_LIMIT_HOLD, millis);
+                let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(bucket) = bucket.as_mut() {
+                    bucket.exhausted(self.clock.now(), hold);
+                }
+                Obstacle::wait(hold)
+            }
+            Trouble::OperationTime { .. } => {
+                self.waited(Limit::OperationTime);
+                let hold = error.retry_after.map_or(OPERATION_HOLD, millis);
+                Obstacle { smaller: true, ..Obstacle::wait(hold) }
+            }
+            Trouble::Ours => {
+                tracing::error!(portal = %self.portal, code = error.code, "the portal does not understand a request");
+                self.standing.failed(error.code.to_string());
+                Obstacle { refused: true, retry_after: None, smaller: false, code: Some(error.code.to_string()) }
+            }
+            Trouble::NotSent | Trouble::Unknown => {
+                self.standing.failed(error.to_string());
+                tracing::debug!(portal = %self.portal, %error, "a request failed");
+                let refused = matches!(error.trouble, Trouble::NotSent);
+                Obstacle { refused, retry_after: None, smaller: false, code: None }
+            }
+        }
+    }
+}
+
+fn outcome_of(error: &CallError) -> CallOutcome {
+    match error.trouble {
+        Trouble::Unauthorized { .. } => CallOutcome::Unauthorized,
+        Trouble::RateLimited | Trouble::OperationTime { .. } => CallOutcome::Limited,
+        Trouble::Unknown => CallOutcome::Unknown,
+        _ => CallOutcome::Refused,
+    }
+}
+
+/// The answer to an exchange that failed as a whole.
+fn failed(exchange: &Exchange, obstacle: &Obstacle) -> Answer<Row> {
+    let (cleared, read) = if obstacle.refused {
+        let retry_after = obstacle.retry_after;
+        (Cleared::Refused, ReadAnswer::Refused { retry_after, smaller: obstacle.smaller })
+    } else {
+        (Cleared::Unknown, ReadAnswer::Unknown)
+    };
+    let read = if exchange.read.is_none() && obstacle.retry_after.is_none() { ReadAnswer::NotAsked } else { read };
+    Answer { clears: vec![cleared; exchange.clears.len()], read }
+}

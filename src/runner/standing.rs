@@ -1,0 +1,188 @@
+//! Whether a portal can be served, in words that an operator understands.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::clock::unix_seconds;
+use crate::{
+    metrics::labels::PortalState,
+    protocol::{pace::Backoff, types::Millis},
+};
+
+/// First wait before a parked portal is tried again.
+const PROBE_FIRST: Millis = Millis::secs(60);
+/// Longest wait before a parked portal is tried again.
+const PROBE_CAP: Millis = Millis::secs(3600);
+
+/// Why a portal is parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Its tokens are dead.
+    NeedsReinstall,
+    /// The application, its user or its secret lacks a right.
+    Forbidden,
+    /// Its plan lacks what is needed.
+    Unlicensed,
+    /// Its subscription is not paid.
+    Unpaid,
+    /// It is closed.
+    Deleted,
+    /// Its calls are blocked by Bitrix24's support.
+    Blocked,
+}
+
+impl Reason {
+    /// The word in the API and in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NeedsReinstall => "needs_reinstall",
+            Self::Forbidden => "forbidden",
+            Self::Unlicensed => "unlicensed",
+            Self::Unpaid => "unpaid",
+            Self::Deleted => "deleted",
+            Self::Blocked => "blocked",
+        }
+    }
+
+    /// What to do about it.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::NeedsReinstall => "its tokens are no longer accepted: install the application on it again",
+            Self::Forbidden => {
+                "it refuses the application: check app.client_id and app.client_secret, and that an administrator \
+                 installed the application with the scopes it needs"
+            }
+            Self::Unlicensed => "its plan lacks rest_offline_extended: raise the plan",
+            Self::Unpaid => "its subscription has run out: it has to be paid",
+            Self::Deleted => "it is closed: remove it from the configuration",
+            Self::Blocked => "Bitrix24's support has blocked its REST calls: talk to them",
+        }
+    }
+}
+
+/// A copy of what is known at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The state.
+    pub state: PortalState,
+    /// Why it is parked, if it is.
+    pub reason: Option<Reason>,
+    /// What went wrong last; cleared by success. Holds no secret.
+    pub last_error: Option<String>,
+    /// When a request last worked, in seconds since 1970.
+    pub last_success: Option<f64>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    seen: Snapshot,
+    probe: Backoff,
+}
+
+/// The standing of one portal, shared by its queues.
+#[derive(Debug)]
+pub struct Standing {
+    inner: Mutex<Inner>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Standing {
+    /// Not served yet.
+    pub fn new() -> Self {
+        let seen = Snapshot { state: PortalState::Starting, reason: None, last_error: None, last_success: None };
+        Self { inner: Mutex::new(Inner { seen, probe: Backoff::new(PROBE_FIRST, PROBE_CAP) }) }
+    }
+
+    /// What is known now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().seen.clone()
+    }
+
+    /// How long the portal must not be called yet, because it is parked.
+    pub fn wait(&self, now: Millis) -> Option<Millis> {
+        let inner = self.lock();
+        let until = inner.probe.until().filter(|until| *until > now)?;
+        (inner.seen.state == PortalState::Parked).then(|| until.since(now))
+    }
+
+    /// A request worked. Returns whether the portal was parked until now.
+    pub fn served(&self) -> bool {
+        let mut inner = self.lock();
+        let was_parked = inner.seen.state == PortalState::Parked;
+        let last_success = Some(unix_seconds());
+        inner.seen = Snapshot { state: PortalState::Active, reason: None, last_error: None, last_success };
+        inner.probe.reset();
+        was_parked
+    }
+
+    /// The portal cannot be served for now. Returns how long to wait before it is tried again, and whether it was not
+    /// parked for this reason already.
+    pub fn park(&self, now: Millis, reason: Reason, error: String) -> (Millis, bool) {
+        let mut inner = self.lock();
+        let news = inner.seen.reason != Some(reason);
+        // Several queues meet the same refusal at once: that is one failed probe.
+        if inner.probe.is_over(now) || inner.seen.state != PortalState::Parked {
+            inner.probe.failed(now, None);
+        }
+        inner.seen.state = PortalState::Parked;
+        inner.seen.reason = Some(reason);
+        inner.seen.last_error = Some(error);
+        let wait = inner.probe.until().map_or(PROBE_FIRST, |until| until.since(now));
+        (wait, news)
+    }
+
+    /// A request failed in a way that passes.
+    pub fn failed(&self, error: String) {
+        self.lock().seen.last_error = Some(error);
+    }
+
+    /// Somebody says that the portal can be served again: it is tried at once.
+    pub fn resume(&self) {
+        self.lock().probe.cut();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parked_portal_is_tried_again_more_and_more_slowly() {
+        let standing = Standing::new();
+        let mut now = Millis(0);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let (wait, _) = standing.park(now, Reason::Forbidden, "x".into());
+            waits.push(wait.0 / 1000);
+            assert_eq!(standing.wait(now), Some(wait));
+            now = now.plus(wait);
+            assert_eq!(standing.wait(now), None);
+        }
+        assert_eq!(waits, [60, 120, 240, 480, 960, 1920, 3600, 3600]);
+    }
+
+    #[test]
+    fn queues_that_meet_the_same_refusal_are_one_probe() {
+        let standing = Standing::new();
+        assert_eq!(standing.park(Millis(0), Reason::Deleted, "x".into()), (PROBE_FIRST, true));
+        assert_eq!(standing.park(Millis(5), Reason::Deleted, "x".into()), (Millis(59_995), false));
+    }
+
+    #[test]
+    fn success_unparks() {
+        let standing = Standing::new();
+        standing.park(Millis(0), Reason::Blocked, "x".into());
+        assert!(standing.served());
+        assert!(!standing.served());
+        assert_eq!(standing.wait(Millis(1)), None);
+        assert_eq!(standing.snapshot().state, PortalState::Active);
+    }
+}
