@@ -209,6 +209,16 @@ async fn nobody_there_is_certainly_not_sent() {
 }
 
 #[tokio::test]
+async fn a_failed_handshake_is_certainly_not_sent() {
+    let server = Server::start(vec![]).await;
+    let mut access = access(&server);
+    access.endpoint.set_scheme("https").expect("scheme");
+    let error = patient().exchange(&access, &plain(), &reserve()).await.expect_err("no TLS there");
+    assert_eq!((error.trouble, &*error.code), (Trouble::NotSent, "TLS"));
+    assert_eq!(server.asked().len(), 0);
+}
+
+#[tokio::test]
 async fn a_json_answer_with_a_wrong_content_type_is_good() {
     let read = exchange_once(&patient(), Reply::text(200, "text/html; charset=utf-8", &one_row().to_string())).await;
     assert!(matches!(read, Ok(ReadAnswer::Reserved { rows, .. }) if rows == [7]));

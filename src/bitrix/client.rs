@@ -4,7 +4,8 @@
 //! environment says, no redirects, limits on time and size. What was sent and what came back is never logged.
 
 use std::{
-    fmt,
+    error::Error,
+    fmt, io,
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,6 @@ use reqwest::{Response, StatusCode, header, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use thiserror::Error;
 use url::Url;
 
 use super::{
@@ -26,8 +26,9 @@ use crate::{config::fetch::Fetch, protocol::types::Connector};
 pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// When a connection that does not come about is given up; what fails here was certainly not sent.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an idle connection is kept: longer than the longest usual wait between two polls.
-const IDLE_CONNECTION: Duration = Duration::from_secs(90);
+/// How long an idle connection is kept: shorter than servers usually do, since a request that meets a dying connection
+/// has an unknown outcome.
+const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 /// The longest wait that a portal can ask for with `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -47,7 +48,7 @@ pub struct Access {
 }
 
 /// The client cannot be built: no usable certificates, or broken proxy settings.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 #[error(
     "the HTTP client cannot be set up; check the system's CA certificates (or SSL_CERT_FILE) and the proxy settings"
 )]
@@ -167,6 +168,8 @@ fn transport(error: &reqwest::Error) -> CallError {
     if error.is_connect() || error.is_builder() {
         let code = if error.is_dns() {
             "DNS"
+        } else if is_tls(error) {
+            "TLS"
         } else if error.is_timeout() {
             "CONNECT_TIMEOUT"
         } else {
@@ -178,6 +181,23 @@ fn transport(error: &reqwest::Error) -> CallError {
     } else {
         CallError::unknown("BROKEN_ANSWER")
     }
+}
+
+/// Whether the connection came about and its certificate or handshake was no good.
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(inner) = cause {
+        if inner.is::<rustls::Error>() {
+            return true;
+        }
+        // An IO error answers with the source of what it wraps and leaves out the wrapped error itself.
+        let wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => inner.source(),
+        };
+    }
+    false
 }
 
 impl Access {

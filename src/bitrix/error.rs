@@ -131,7 +131,7 @@ fn classify(status: u16, code: &str) -> Trouble {
         ("OVERLOAD_LIMIT", _) => Trouble::Blocked,
         ("QUERY_LIMIT_EXCEEDED", _) => Trouble::RateLimited,
         ("OPERATION_TIME_LIMIT", _) => Trouble::OperationTime { until: None },
-        (_, 500..) => Trouble::Unknown,
+        (_, 408 | 500..) => Trouble::Unknown,
         (
             "ERROR_ARGUMENT"
             | "ERROR_EVENT_NOT_FOUND"

@@ -267,7 +267,8 @@ pub struct Event {
     pub message_id: Box<str>,
     /// Who made the change, if the portal says so.
     pub user_id: Option<i64>,
-    /// `EVENT_DATA`: a JSON object, compact, redacted, otherwise byte for byte as delivered; `{}` if there is none.
+    /// `EVENT_DATA`: a JSON object (or a list, or for an event whose data is nothing but its id a text or number),
+    /// compact, redacted, otherwise byte for byte as delivered; `{}` if there is none.
     pub data: Box<str>,
     /// `EVENT_ADDITIONAL`: compact, redacted JSON, as delivered.
     pub additional: Box<str>,

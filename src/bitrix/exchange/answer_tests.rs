@@ -175,6 +175,21 @@ fn a_truncated_answer_is_unknown_wherever_it_ends() {
     assert!(read(&reserve(0), &Answered::new(200, &body)).is_ok());
 }
 
+#[test]
+fn depth_is_harmless() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for (from, to) in [
+        ("{\"FIELDS\":{\"ID\":\"1\"}}", deep.clone()),
+        ("\"m1\"", deep.clone()),
+        ("\"ERROR\":\"0\"", format!("\"X\":{deep}")),
+    ] {
+        let result = format!(r#"{{"get":{{"process_id":"p","events":[{}]}}}}"#, row(1, "").replace(from, &to));
+        assert_eq!(ids(&batch(&reserve(0), &result, "[]").answer.read), [1]);
+    }
+    let exchanged = batch(&reserve(1), &format!(r#"{{"c0":{deep},"get":{deep}}}"#), &deep);
+    assert_eq!(exchanged.answer.read, ReadAnswer::Unknown);
+}
+
 fn odd_json() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(serde_json::json!(null)),

@@ -63,7 +63,7 @@ fn event(raw: &RawRow<'_>) -> Result<Event, &'static str> {
     let changed_at = unix_seconds(&timestamp_x).ok_or("TIMESTAMP_X is no ISO 8601 time with an offset")?;
     let message_id = scalar::text(raw.message_id).filter(|id| !id.is_empty()).ok_or("MESSAGE_ID is no text")?;
     let entry = catalogue::find(&name);
-    let data = data(raw.event_data, entry).ok_or("EVENT_DATA is neither an object nor empty")?;
+    let data = data(raw.event_data, entry).ok_or("EVENT_DATA is neither an object, a list nor empty")?;
     let entity = entry.map_or(catalogue::OTHER, |entry| entry.entity);
     let entity_id: Box<str> = catalogue::entity_id(entry, &data, &message_id).into();
     let additional = if raw.event_additional.is_empty() { "false".into() } else { redact(raw.event_additional) };
