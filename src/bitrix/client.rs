@@ -22,8 +22,6 @@ use super::{
 };
 use crate::{config::fetch::Fetch, protocol::types::Connector};
 
-/// Largest answer that is read. A thousand rows take less than one; a portal cannot fill our memory.
-pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// When a connection that does not come about is given up; what fails here was certainly not sent.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept: shorter than servers usually do, since a request that meets a dying connection
@@ -36,6 +34,8 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
+    /// Largest answer that is read, in bytes: a portal cannot fill our memory.
+    most: usize,
 }
 
 /// Where a portal is and what opens it.
@@ -95,7 +95,7 @@ impl Client {
             .pool_idle_timeout(IDLE_CONNECTION)
             .build()
             .map_err(SetUpError)?;
-        Ok(Self { http })
+        Ok(Self { http, most: usize::try_from(fetch.response_limit).unwrap_or(usize::MAX) })
     }
 
     /// One REST call. The token goes in the body, since addresses end up in logs of others.
@@ -123,16 +123,16 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json")
             .body(body);
-        send(request).await
+        send(request, self.most).await
     }
 
     /// One GET with a query that holds secrets.
     pub(super) async fn get(&self, url: Url) -> Result<Answered, CallError> {
-        send(self.http.get(url).header(header::ACCEPT, "application/json")).await
+        send(self.http.get(url).header(header::ACCEPT, "application/json"), self.most).await
     }
 }
 
-async fn send(request: reqwest::RequestBuilder) -> Result<Answered, CallError> {
+async fn send(request: reqwest::RequestBuilder, most: usize) -> Result<Answered, CallError> {
     let started = Instant::now();
     let response = request.send().await.map_err(|error| transport(&error))?;
     let status = response.status();
@@ -140,7 +140,7 @@ async fn send(request: reqwest::RequestBuilder) -> Result<Answered, CallError> {
     let retry_after = header_text(&response, header::RETRY_AFTER)
         .and_then(|seconds| seconds.trim().parse().ok())
         .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
-    let body = read_body(response).await?;
+    let body = read_body(response, most).await?;
     Ok(Answered { status, html, retry_after, body, elapsed: started.elapsed() })
 }
 
@@ -148,14 +148,14 @@ fn header_text(response: &Response, name: header::HeaderName) -> Option<&str> {
     response.headers().get(name)?.to_str().ok()
 }
 
-async fn read_body(mut response: Response) -> Result<String, CallError> {
+async fn read_body(mut response: Response, most: usize) -> Result<String, CallError> {
     let announced = response.content_length().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
-    if announced > MAX_ANSWER {
+    if announced > most {
         return Err(CallError::unknown("TOO_LARGE"));
     }
     let mut body = Vec::with_capacity(announced);
     while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
-        if body.len() + chunk.len() > MAX_ANSWER {
+        if body.len() + chunk.len() > most {
             return Err(CallError::unknown("TOO_LARGE"));
         }
         body.extend_from_slice(&chunk);
@@ -310,5 +310,4 @@ impl CallError {
 }
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
 mod tests;

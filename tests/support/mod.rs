@@ -7,6 +7,7 @@
 
 #![allow(dead_code, reason = "each tier is a crate of its own and uses only a part of this")]
 
+pub mod bridge;
 pub mod broker;
 pub mod java;
 pub mod port;

@@ -190,5 +190,4 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-#[path = "answer_tests.rs"]
 mod tests;

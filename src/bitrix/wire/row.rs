@@ -192,5 +192,4 @@ impl<'de> Deserialize<'de> for Field {
 }
 
 #[cfg(test)]
-#[path = "row_tests.rs"]
 mod tests;

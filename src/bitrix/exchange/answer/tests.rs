@@ -1,3 +1,5 @@
+//! Answers of exchanges, odd ones included.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Rows, readable and malformed.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The client: what an answer is taken for.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -30,7 +32,7 @@ fn errors_are_read_by_code_and_status() {
     assert_eq!(trouble(400, r#"{"message":"a proxy"}"#), Trouble::Unknown);
     let odd = Answered::new(403, r#"{"result":false,"error":"ACCESS_DENIED"}"#);
     assert_eq!(
-        odd.result::<super::super::wire::Batch<'_, &RawValue>>().map(|_| ()).expect_err("odd").trouble,
+        odd.result::<crate::bitrix::wire::Batch<'_, &RawValue>>().map(|_| ()).expect_err("odd").trouble,
         Trouble::Forbidden
     );
 }

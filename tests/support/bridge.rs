@@ -1,0 +1,114 @@
+//! The bridge as a process of its own, as a platform engineer runs it: a configuration file, a registry, signals.
+
+use std::{
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+    time::{Duration, Instant},
+};
+
+use super::{
+    port,
+    process::{Guarded, Signal},
+};
+
+/// How long a start or a stop may take; only there to stop hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One configuration and the process that runs with it, if any.
+pub struct Bridge {
+    dir: tempfile::TempDir,
+    admin: u16,
+    process: Option<Guarded>,
+}
+
+impl Bridge {
+    /// Writes a configuration around `rest`, which holds at least `[app]`, `[[portals]]` and `[kafka]`.
+    pub fn configured(rest: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let admin = port::free();
+        let text = format!(
+            "{rest}\n[registry]\npath = {:?}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n[http]\nlisten = \"127.0.0.1:{}\"\n[log]\nlevel = \"info,b24kafka=debug\"\n",
+            dir.path().join("registry"),
+            port::free(),
+        );
+        fs::write(dir.path().join("b24kafka.toml"), text).expect("written");
+        Self { dir, admin, process: None }
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("b24kafka.toml")
+    }
+
+    pub fn registry(&self) -> PathBuf {
+        self.dir.path().join("registry")
+    }
+
+    /// Starts the process; its log goes on where the last one ended.
+    pub fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_b24kafka"));
+        command.arg("run").arg("-c").arg(self.config()).stderr(log);
+        self.process = Some(Guarded::spawn(&mut command));
+    }
+
+    /// Waits until `/ready` says yes.
+    pub fn wait_ready(&mut self) {
+        let begun = Instant::now();
+        while self.get("/ready").is_none_or(|(status, _)| status != 200) {
+            if let Some(status) = self.process.as_mut().and_then(Guarded::exited) {
+                panic!("the bridge ended with {status}:\n{}", self.log());
+            }
+            assert!(begun.elapsed() < PATIENCE, "the bridge is not ready:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("a running bridge").signal(signal);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.take().expect("a running bridge").kill();
+    }
+
+    /// SIGTERM, and the exit status.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::Term);
+        self.wait()
+    }
+
+    /// Waits for the end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("a running bridge");
+        process.wait(PATIENCE).unwrap_or_else(|| panic!("the bridge does not end:\n{}", self.log()))
+    }
+
+    /// Everything that all its processes have logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Status and body of an admin address; `None` while nobody listens.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
+    }
+
+    /// The value of a metric without labels, or the sum over its labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").expect("a running bridge");
+        let of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let lines = text.lines().filter(|line| !line.starts_with('#')).filter(of);
+        lines.map(|line| line.rsplit(' ').next().and_then(|v| v.parse::<f64>().ok()).expect("a number")).sum()
+    }
+}
