@@ -1,0 +1,62 @@
+//! The OAuth server: it exchanges refresh tokens, and rotates them (protocol reference section 4).
+
+use super::{
+    failure::Failure,
+    php::{Php, quote},
+    portal::Shared,
+    state::State,
+    tokens::{Pair, Presented},
+};
+
+/// The application, as the OAuth server knows it.
+#[derive(Clone, Debug)]
+pub struct Application {
+    /// `client_id`.
+    pub id: String,
+    /// `client_secret`.
+    pub secret: String,
+}
+
+/// Checks all but the refresh token.
+pub fn check(application: &Application, params: &Php) -> Result<(), Failure> {
+    let text = |name: &str| params.get(name).and_then(Php::text).unwrap_or_default();
+    if text("grant_type") != "refresh_token" || text("refresh_token").is_empty() {
+        return Err(Failure::by_code("invalid_request"));
+    }
+    if text("client_id") != application.id || text("client_secret") != application.secret {
+        return Err(Failure::by_code("invalid_client"));
+    }
+    Ok(())
+}
+
+/// Exchanges a refresh token. A rotated one is refused, unless the server is told to be lenient with the last one.
+pub fn refresh(shared: &Shared, token: &str) -> Result<String, Failure> {
+    let now = shared.clock.now();
+    let mut state = shared.lock();
+    match state.tokens.presented(token) {
+        Presented::Current => {}
+        Presented::Rotated => {
+            state.misuse.old_refreshes += 1;
+            if !(state.tokens.lenient && state.tokens.is_last_rotated(token)) {
+                return Err(Failure::by_code("invalid_grant"));
+            }
+        }
+        Presented::Unknown => return Err(Failure::by_code("invalid_grant")),
+    }
+    let State { tokens, rng, .. } = &mut *state;
+    let pair = tokens.issue(now, rng);
+    let life = tokens.life.as_secs();
+    Ok(answer(&pair, life, shared, &state.member_id))
+}
+
+/// Like the real server's, `domain` is the OAuth server's own name and not the portal's.
+fn answer(pair: &Pair, life: u64, shared: &Shared, member_id: &str) -> String {
+    format!(
+        r#"{{"access_token":{},"expires":{},"expires_in":{life},"scope":"app","domain":"oauth.bitrix.info","server_endpoint":"https://oauth.bitrix.info/rest/","status":"L","client_endpoint":{},"member_id":{},"user_id":1,"refresh_token":{}}}"#,
+        quote(&pair.access),
+        pair.expires,
+        quote(&shared.endpoint),
+        quote(member_id),
+        quote(&pair.refresh),
+    )
+}
