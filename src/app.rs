@@ -56,6 +56,9 @@ pub enum AppError {
     /// A template of the configuration; the check of the configuration has let it pass.
     #[error("a template cannot be used")]
     Template(#[from] crate::kafka::template::TemplateFault),
+    /// A task has broken; the supervisor should start the process anew.
+    #[error(transparent)]
+    Broken(crate::fleet::portal::Broken),
     /// A second signal came while the bridge was being brought to rest.
     #[error("stopped at once by a second signal; what is reserved is recovered by the next start")]
     Interrupted,
@@ -95,7 +98,8 @@ impl App {
         let producer = Producer::new(&config.kafka)?;
         let (ready, is_ready) = watch::channel(false);
         let portals = view::Portals::default();
-        let view = view::build(is_ready, producer.clone(), metrics.clone(), portals.clone());
+        let view =
+            view::build(is_ready, producer.clone(), metrics.clone(), portals.clone(), config.admin.token.clone());
         let (admin, serve) = admin::listen(config.admin.listen, view).await?;
         let mut serving = tokio::task::JoinSet::new();
         serving.spawn(serve);
@@ -125,6 +129,16 @@ impl App {
         });
         let fleet = Fleet::start(&config.portals, &parts, stored);
         portals.set(fleet.portals());
+        for (set, key) in [
+            (config.http.public_url.is_some(), "http.public_url"),
+            (config.admin.portal_labels > 0, "admin.portal_labels"),
+        ] {
+            if set {
+                tracing::warn!(
+                    "{key} is set; this version takes no calls of portals and has no portal labels, so it does nothing"
+                );
+            }
+        }
         tracing::info!(portals = fleet.portals().len(), queues = config.queues.len(), "the bridge is running");
         Ok(Some(Self { fleet, producer, metrics, ready, admin, grace: config.shutdown.grace, serving }))
     }
@@ -146,10 +160,15 @@ impl App {
     /// [`AppError::Unfinished`] if the grace period was too short.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
         tokio::pin!(stop);
+        let mut broken = None;
         loop {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
+                found = self.fleet.broken() => {
+                    broken = Some(found);
+                    break;
+                }
                 () = tokio::time::sleep(READY_CHECK), if !*self.ready.borrow() => {
                     if self.fleet.has_worked() && !self.ready.send_replace(true) {
                         tracing::info!("ready");
@@ -162,6 +181,9 @@ impl App {
         fleet::gauge(self.fleet.portals(), &self.metrics);
         self.producer.close(Duration::from_secs(1)).await;
         self.serving.shutdown().await;
+        if let Some(broken) = broken {
+            return Err(AppError::Broken(broken));
+        }
         if rest.queues > 0 {
             return Err(AppError::Unfinished { queues: rest.queues, held: rest.held });
         }

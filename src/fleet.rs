@@ -15,9 +15,9 @@ use crate::{
     },
     protocol::types::PortalId,
     registry::{PortalRecord, Registry},
-    runner::{Command, Shared},
+    runner::Shared,
 };
-use portal::{Portal, QueuePlan};
+use portal::{Broken, Portal, QueuePlan};
 
 /// What every portal is made from.
 pub struct Parts {
@@ -38,7 +38,7 @@ pub struct Parts {
 /// All portals of this process.
 pub struct Fleet {
     portals: Vec<Arc<Portal>>,
-    tasks: JoinSet<()>,
+    tasks: JoinSet<Result<(), Broken>>,
     stop: watch::Sender<bool>,
 }
 
@@ -53,6 +53,9 @@ pub struct Rest {
 
 /// Portals are first called within this span, so that a start is no storm; a single portal does not wait.
 const SPREAD_PER_PORTAL: Duration = Duration::from_millis(20);
+
+/// How long a token refresh that is under way may hold up a stop, beyond the grace period.
+const REFRESH_GRACE: Duration = Duration::from_secs(5);
 
 impl Fleet {
     /// Starts a task for each portal of the registry and of the configuration.
@@ -80,11 +83,23 @@ impl Fleet {
             || self.portals.iter().any(|portal| portal.session().standing().snapshot().last_success.is_some())
     }
 
+    /// Waits for a task to break. A queue whose task is gone would be served by nobody while all looks well.
+    pub async fn broken(&mut self) -> Broken {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(Err(broken))) => return broken,
+                Some(Err(error)) if error.is_panic() => return Broken("a portal".to_owned()),
+                Some(_) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Brings all queues to rest: what is in flight is finished and confirmed, nothing new is read.
     pub async fn drain(&mut self, grace: Duration) -> Rest {
         let _ = self.stop.send(true);
         for portal in &self.portals {
-            portal.command(Command::Drain).await;
+            portal.drain().await;
         }
         let finished = tokio::time::timeout(grace, async { while self.tasks.join_next().await.is_some() {} }).await;
         let rest = Rest {
@@ -92,6 +107,15 @@ impl Fleet {
             held: self.portals.iter().map(|portal| portal.held()).sum(),
         };
         self.tasks.shutdown().await;
+        // A refresh that was granted and not stored loses the portal: the last thing to wait for.
+        let settled = async {
+            for portal in &self.portals {
+                portal.session().settled().await;
+            }
+        };
+        if tokio::time::timeout(REFRESH_GRACE, settled).await.is_err() {
+            tracing::warn!("stopped while tokens were being refreshed");
+        }
         rest
     }
 }

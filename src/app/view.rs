@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use secrecy::SecretString;
 use tokio::sync::watch;
 
 use crate::{
@@ -15,7 +16,11 @@ use crate::{
         Metrics,
         labels::{Mode, PortalState},
     },
+    runner::{Command, clock::unix_seconds},
 };
+
+/// Rows that are held for longer than this, in seconds, are not waiting for a slow broker: somebody has to act.
+const HELD_PATIENCE: f64 = 120.0;
 
 /// The portals that are shown; empty until they are started.
 #[derive(Clone, Default)]
@@ -33,10 +38,17 @@ impl Portals {
 }
 
 /// Ties the listener's questions to the parts that know the answers.
-pub fn build(ready: watch::Receiver<bool>, producer: Producer, metrics: Arc<Metrics>, portals: Portals) -> Arc<View> {
+pub fn build(
+    ready: watch::Receiver<bool>,
+    producer: Producer,
+    metrics: Arc<Metrics>,
+    portals: Portals,
+    token: Option<SecretString>,
+) -> Arc<View> {
     let shown = portals.clone();
     let queued = producer.clone();
     let counted = portals.clone();
+    let polled = portals.clone();
     Arc::new(View {
         ready,
         health: Box::new(move || health(&producer, &counted.get())),
@@ -44,6 +56,13 @@ pub fn build(ready: watch::Receiver<bool>, producer: Producer, metrics: Arc<Metr
             fleet::gauge(&portals.get(), &metrics);
             metrics.producer_queue_messages.set(i64::try_from(queued.queued()).unwrap_or(i64::MAX));
             metrics.expose().map_err(|error| error.to_string())
+        }),
+        token,
+        poll: Box::new(move |member_id| {
+            let all = polled.get();
+            let Some(portal) = all.iter().find(|portal| portal.id().as_str() == member_id) else { return false };
+            portal.command(Command::Wake);
+            true
         }),
         portals: Box::new(move || shown.get().iter().map(show).collect()),
     })
@@ -62,6 +81,10 @@ fn health(producer: &Producer, portals: &[Arc<Portal>]) -> Health {
     }
     if !broker.acknowledging {
         problems.push("the Kafka broker does not acknowledge".to_owned());
+    }
+    let oldest = portals.iter().filter_map(|portal| portal.held_since()).reduce(f64::min);
+    if let Some(held) = oldest.map(|since| unix_seconds() - since).filter(|held| *held > HELD_PATIENCE) {
+        problems.push(format!("rows have been waiting {held:.0} s for Kafka to acknowledge them"));
     }
     let parked = states.get(PortalState::Parked.as_str()).copied().unwrap_or_default();
     if parked > 0 && parked == portals.len() as u64 {

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
-use url::Url;
 
 use super::{configured::ConfigFile, failure::Failure, output};
 use crate::{
@@ -96,10 +95,6 @@ fn facts(config: &Config) -> Value {
         "portals": config.portals.iter().map(|portal| portal.member_id.as_str()).collect::<Vec<_>>(),
         "kafka": { "bootstrap_servers": config.kafka.bootstrap_servers, "key": config.kafka.key },
         "registry": { "kind": "file", "path": path.to_string_lossy() },
-        "http": {
-            "listen": config.http.listen.to_string(),
-            "public_url": config.http.public_url.as_ref().map(Url::as_str),
-        },
         "admin": { "listen": config.admin.listen.to_string() },
     })
 }
@@ -120,10 +115,6 @@ fn summary(file: &str, config: &Config, out: &mut dyn Write) -> io::Result<()> {
     };
     let kafka = format!("{}, topic {}, key {}", config.kafka.bootstrap_servers, config.kafka.topic, config.kafka.key);
     let registry = format!("files in {}", path.display());
-    let http = match &config.http.public_url {
-        Some(url) => format!("{}, reached as {url}", config.http.listen),
-        None => format!("{}, no wake-ups (http.public_url is not set)", config.http.listen),
-    };
     let admin = match &config.admin.token {
         Some(_) => config.admin.listen.to_string(),
         None => format!("{}, reading only (admin.token is not set)", config.admin.listen),
@@ -134,7 +125,6 @@ fn summary(file: &str, config: &Config, out: &mut dyn Write) -> io::Result<()> {
         ["  portals", &portals],
         ["  kafka", &kafka],
         ["  registry", &registry],
-        ["  http", &http],
         ["  admin", &admin],
     ];
     output::table(out, &rows)

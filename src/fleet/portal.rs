@@ -79,6 +79,11 @@ pub struct Portal {
     queues: Vec<Queue>,
 }
 
+/// The task of a queue has broken: a fault of this program.
+#[derive(Debug, thiserror::Error)]
+#[error("a task of {0} has broken; this is a fault of b24kafka, please report it with the lines above")]
+pub struct Broken(pub String);
+
 /// The task of one portal, before it runs.
 pub struct Task {
     portal: Arc<Portal>,
@@ -134,14 +139,17 @@ impl Portal {
         &self.queues
     }
 
-    /// Tells all its queues. A queue that has more to hear than it can remember hears the rest not: it will act anyway.
-    pub async fn command(&self, command: Command) {
+    /// Tells all its queues. One that has more to hear than it can remember is going to act anyway.
+    pub fn command(&self, command: Command) {
         for queue in &self.queues {
-            if command == Command::Drain {
-                let _ = queue.commands.send(command).await;
-            } else {
-                let _ = queue.commands.try_send(command);
-            }
+            let _ = queue.commands.try_send(command);
+        }
+    }
+
+    /// Brings all its queues to rest; this one is never left out.
+    pub async fn drain(&self) {
+        for queue in &self.queues {
+            let _ = queue.commands.send(Command::Drain).await;
         }
     }
 
@@ -163,13 +171,16 @@ impl Portal {
 
 impl Task {
     /// Serves the portal until its queues are drained, or until `stop` while it cannot be served.
-    pub async fn run(self, parts: Arc<Parts>, mut stop: watch::Receiver<bool>, delay: Duration) {
+    ///
+    /// # Errors
+    /// The task of a queue has broken, which is a fault of this program. Its queue is served by nobody then.
+    pub async fn run(self, parts: Arc<Parts>, mut stop: watch::Receiver<bool>, delay: Duration) -> Result<(), Broken> {
         let stopped = async {
             let _ = stop.wait_for(|stop| *stop).await;
         };
         tokio::select! {
             biased;
-            () = stopped => return,
+            () = stopped => return Ok(()),
             () = async {
                 tokio::time::sleep(delay).await;
                 self.prepare(&parts).await;
@@ -190,12 +201,11 @@ impl Task {
             runners.spawn(runner.run(commands));
         }
         while let Some(ended) = runners.join_next().await {
-            if let Err(error) = ended
-                && error.is_panic()
-            {
-                tracing::error!(portal = %self.portal.id, "a queue's task broke; the process has to be restarted");
+            if ended.is_err_and(|error| error.is_panic()) {
+                return Err(Broken(format!("portal {}", self.portal.id)));
             }
         }
+        Ok(())
     }
 
     /// What the portal says to each question that a start asks, for `check --online`. Binds nothing.

@@ -7,11 +7,13 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, sync::watch};
 
 /// Where the answers come from.
@@ -24,6 +26,10 @@ pub struct View {
     pub metrics: Box<dyn Fn() -> Result<String, String> + Send + Sync>,
     /// `/api/portals`
     pub portals: Box<dyn Fn() -> Vec<PortalView> + Send + Sync>,
+    /// Polls a portal's queues at once; false if there is no such portal.
+    pub poll: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// For calls that change something; `None` refuses them.
+    pub token: Option<SecretString>,
 }
 
 /// The truth about the process, from progress and not from "connected".
@@ -117,6 +123,7 @@ pub async fn listen(
         .route("/metrics", get(metrics))
         .route("/api/portals", get(portals))
         .route("/api/portals/{member_id}", get(portal))
+        .route("/api/portals/{member_id}/poll", post(poll))
         .with_state(view);
     let serve = async move {
         if let Err(error) = axum::serve(listener, router).await {
@@ -155,5 +162,31 @@ async fn portal(State(view): State<Arc<View>>, Path(member_id): Path<String>) ->
     match (view.portals)().into_iter().find(|portal| portal.member_id == member_id) {
         Some(portal) => Json(portal).into_response(),
         None => (StatusCode::NOT_FOUND, "no such portal\n").into_response(),
+    }
+}
+
+async fn poll(State(view): State<Arc<View>>, Path(member_id): Path<String>, headers: HeaderMap) -> Response {
+    if let Err(refused) = authorize(&view, &headers) {
+        return refused.into_response();
+    }
+    if (view.poll)(&member_id) {
+        (StatusCode::ACCEPTED, "its queues are polled now\n").into_response()
+    } else {
+        (StatusCode::NOT_FOUND, "no such portal\n").into_response()
+    }
+}
+
+/// Whether a call that changes something may be made.
+fn authorize(view: &View, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    let Some(token) = &view.token else {
+        return Err((StatusCode::FORBIDDEN, "calls that change something need admin.token in the configuration\n"));
+    };
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    // Digests take the same time to compare however much of the token was guessed.
+    if Sha256::digest(given) == Sha256::digest(token.expose_secret()) {
+        Ok(())
+    } else {
+        Err((StatusCode::UNAUTHORIZED, "this call needs the bearer token of admin.token\n"))
     }
 }

@@ -40,18 +40,12 @@ enum Life {
     Drained,
 }
 
-/// A request that is on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct OnItsWay {
-    exchange: Exchange,
-    sent: Millis,
-}
-
 /// The machine of one queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Queue {
     life: Life,
-    on_its_way: Option<OnItsWay>,
+    /// The request that is on its way.
+    on_its_way: Option<Exchange>,
     ledger: Ledger,
     recovery: Recovery,
     limit: AdaptiveLimit,
@@ -130,9 +124,9 @@ impl Queue {
         self.limit.get()
     }
 
-    /// The request that is on its way, and when it was sent.
-    pub fn on_its_way(&self) -> Option<(&Exchange, Millis)> {
-        self.on_its_way.as_ref().map(|on| (&on.exchange, on.sent))
+    /// The request that is on its way.
+    pub fn on_its_way(&self) -> Option<&Exchange> {
+        self.on_its_way.as_ref()
     }
 
     /// Whether the queue is at rest after a drain.
@@ -153,9 +147,9 @@ impl Queue {
     }
 
     fn exchanged(&mut self, now: Millis, answer: Answer<Received>, out: &mut Vec<Action>) {
-        let Some(OnItsWay { exchange, sent }) = self.on_its_way.take() else {
+        let Some(exchange) = self.on_its_way.take() else {
             // Nobody asked. If it holds a reservation, a scan will find it.
-            self.recovery.unknown_get(now, now, true);
+            self.recovery.unknown_get(now, true);
             return;
         };
         let mut all_done = true;
@@ -173,7 +167,7 @@ impl Queue {
             ReadAnswer::Refused { retry_after, .. } => *retry_after,
             _ => None,
         };
-        let read_well = self.read(now, sent, exchange.read, answer.read, all_done, out);
+        let read_well = self.read(now, exchange.read, answer.read, all_done, out);
         if all_done && read_well {
             self.portal.reset();
         } else {
@@ -185,7 +179,6 @@ impl Queue {
     fn read(
         &mut self,
         now: Millis,
-        sent: Millis,
         asked: Option<Read>,
         answer: ReadAnswer<Received>,
         all_done: bool,
@@ -200,7 +193,7 @@ impl Queue {
                     return true;
                 }
                 let Some(process) = process else {
-                    self.unknown_get(now, sent, out);
+                    self.unknown_get(now, out);
                     return false;
                 };
                 self.idle.busy(now);
@@ -229,16 +222,16 @@ impl Queue {
             (Some(Read::Scan { .. }), _) => false,
             (Some(Read::Reserve { .. }), _) => {
                 self.limit.lower();
-                self.unknown_get(now, sent, out);
+                self.unknown_get(now, out);
                 false
             }
         }
     }
 
-    fn unknown_get(&mut self, now: Millis, sent: Millis, out: &mut Vec<Action>) {
+    fn unknown_get(&mut self, now: Millis, out: &mut Vec<Action>) {
         out.push(Action::Note(Fact::UnknownGet));
         if !self.seeded.has(Bug::NoScanAfterUnknownGet) {
-            self.recovery.unknown_get(now, sent, !self.seeded.has(Bug::NoLateScanAfterUnknownGet));
+            self.recovery.unknown_get(now, !self.seeded.has(Bug::NoLateScanAfterUnknownGet));
         }
     }
 
@@ -296,7 +289,7 @@ impl Queue {
             let read = self.next_read(now);
             if read.is_some() || self.ledger.has_clearable() {
                 let exchange = Exchange { clears: self.ledger.clears(), read };
-                self.on_its_way = Some(OnItsWay { exchange: exchange.clone(), sent: now });
+                self.on_its_way = Some(exchange.clone());
                 out.push(Action::Exchange(exchange));
                 return;
             }
@@ -340,9 +333,6 @@ impl Queue {
         self.idle.rebase(now);
         for backoff in [&mut self.portal, &mut self.kafka, &mut self.route] {
             backoff.rebase(now);
-        }
-        if let Some(on) = &mut self.on_its_way {
-            on.sent = on.sent.since(now);
         }
         self.ledger.forget_sums();
     }

@@ -44,11 +44,14 @@ impl Recovery {
         }
     }
 
-    /// The outcome of a `get` that was sent at `sent` is unknown.
-    pub fn unknown_get(&mut self, now: Millis, sent: Millis, late_scan: bool) {
+    /// The outcome of a `get` is unknown, as has been learned now.
+    ///
+    /// Its life is counted from now: it may have waited for the portal's budget of requests or for a token and may have
+    /// left a moment ago, so the time at which it was asked for says nothing.
+    pub fn unknown_get(&mut self, now: Millis, late_scan: bool) {
         self.urgent = Some(now);
         if late_scan {
-            self.add(sent.plus(REQUEST_LIFE).plus(MARGIN));
+            self.add(now.plus(REQUEST_LIFE).plus(MARGIN));
         }
     }
 
@@ -165,7 +168,7 @@ mod tests {
     fn many_unknown_gets_need_two_due_times_only() {
         let mut recovery = Recovery::new(None);
         for sent in [0, 10, 20] {
-            recovery.unknown_get(Millis(sent), Millis(sent), true);
+            recovery.unknown_get(Millis(sent), true);
             finish(&mut recovery, Millis(sent));
         }
         assert_eq!(recovery.due_at(), Some(DEAD));

@@ -83,6 +83,11 @@ impl Session {
         &self.standing
     }
 
+    /// Waits until no refresh of its tokens is under way.
+    pub async fn settled(&self) {
+        self.tokens.settled().await;
+    }
+
     /// The portal's budget of requests has become known.
     pub fn limit(&self, bucket: Option<Bucket>) {
         *self.bucket.lock().unwrap_or_else(PoisonError::into_inner) = bucket;

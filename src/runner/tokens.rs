@@ -103,6 +103,11 @@ impl Tokens {
         self.drive(Some(Input::Probe)).await
     }
 
+    /// Waits until no refresh is under way.
+    pub async fn settled(&self) {
+        drop(self.inner.lock().await);
+    }
+
     /// In a task of its own: whoever waits may be stopped, a refresh under way must not be.
     async fn drive(&self, input: Option<Input>) -> Result<(Generation, Access), NoToken> {
         let (inner, edges) = (self.inner.clone(), self.edges.clone());

@@ -237,7 +237,7 @@ impl World {
     }
 
     fn unknown(&mut self) -> Step {
-        let clears = self.queue.on_its_way().map_or(0, |(exchange, _)| exchange.clears.len());
+        let clears = self.queue.on_its_way().map_or(0, |exchange| exchange.clears.len());
         self.awaited = None;
         self.feed(
             Input::Exchanged(Answer { clears: vec![Cleared::Unknown; clears], read: ReadAnswer::Unknown }),

@@ -27,10 +27,19 @@ pub struct Bridge {
 impl Bridge {
     /// Writes a configuration around `rest`, which holds at least `[app]`, `[[portals]]` and `[kafka]`.
     pub fn configured(rest: &str) -> Self {
+        Self::with(rest, "", "info,b24kafka=debug")
+    }
+
+    /// One that logs what it logs by default, and whose admin listener knows `token`.
+    pub fn quiet(rest: &str, token: &str) -> Self {
+        Self::with(rest, &format!("token = \"{token}\""), "info")
+    }
+
+    fn with(rest: &str, token: &str, level: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let admin = port::free();
         let text = format!(
-            "{rest}\n[registry]\npath = {:?}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n[http]\nlisten = \"127.0.0.1:{}\"\n[log]\nlevel = \"info,b24kafka=debug\"\n",
+            "{rest}\n[registry]\npath = {:?}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n{token}\n[http]\nlisten = \"127.0.0.1:{}\"\n[log]\nlevel = \"{level}\"\n",
             dir.path().join("registry"),
             port::free(),
         );
@@ -66,6 +75,11 @@ impl Bridge {
         }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("a running bridge").id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         self.process.as_ref().expect("a running bridge").signal(signal);
     }
@@ -94,9 +108,25 @@ impl Bridge {
 
     /// Status and body of an admin address; `None` while nobody listens.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        self.request("GET", path, "")
+    }
+
+    /// Has a portal polled at once.
+    pub fn poll(&self, member_id: &str, token: &str) {
+        let path = format!("/api/portals/{member_id}/poll");
+        let status =
+            self.request("POST", &path, &format!("authorization: Bearer {token}\r\n")).map(|(status, _)| status);
+        assert_eq!(status, Some(202), "the poll is taken");
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n{headers}connection: close\r\n\r\n"
+        )
+        .ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
         let (head, body) = text.split_once("\r\n\r\n")?;
@@ -104,7 +134,7 @@ impl Bridge {
         Some((status, body.to_owned()))
     }
 
-    /// The value of a metric without labels, or the sum over its labels.
+    /// The value of one series, or the sum over the labels of a metric.
     pub fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.get("/metrics").expect("a running bridge");
         let of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));

@@ -10,6 +10,7 @@
 pub mod bridge;
 pub mod broker;
 pub mod java;
+pub mod judge;
 pub mod port;
 pub mod process;
 pub mod reader;

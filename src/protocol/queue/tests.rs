@@ -155,6 +155,29 @@ fn an_unknown_get_is_followed_by_a_scan_at_once_and_again_when_it_must_be_dead()
 }
 
 #[test]
+fn a_request_that_left_late_is_waited_for_from_the_moment_it_was_given_up() {
+    let (mut story, _) = Story::new();
+    // The driver may hold a request back for its budget, so it may have left at any time until now.
+    story.now = Millis::secs(40);
+    story.unknown(0);
+    story.at_deadline();
+    story.listed(Vec::new(), false, &[]);
+    story.reserved("q", Vec::new(), &[]);
+    let mut scans = Vec::new();
+    while story.now < Millis::secs(150) {
+        let actions = story.at_deadline();
+        if matches!(exchange(&actions).read, Some(Read::Scan { .. })) {
+            scans.push(story.now);
+            story.listed(Vec::new(), false, &[]);
+        } else {
+            story.reserved("q", Vec::new(), &[]);
+        }
+    }
+    let dead = Millis::secs(40 + 60);
+    assert!(scans.iter().any(|at| *at > dead), "no scan after {dead:?}, when the request must be dead: {scans:?}");
+}
+
+#[test]
 fn a_clear_of_unknown_outcome_is_asked_for_again_before_anything_found_is_believed() {
     let (mut story, _) = Story::new();
     let actions = story.reserved("p", rows(1..=1), &[]);

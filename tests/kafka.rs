@@ -1,0 +1,271 @@
+//! The bridge as a process of its own, a real Apache Kafka, a simulated portal, and Java's client reading back.
+
+mod support;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use b24kafka::sim::{Fault, Options as SimOptions, Portal, Sim, Trouble};
+use secrecy::ExposeSecret as _;
+use support::{
+    bridge::Bridge,
+    broker::{Broker, Options},
+    judge::judge,
+    reader::{self, ReadRecord},
+};
+
+/// Only there to stop hangs.
+const PATIENCE: Duration = Duration::from_secs(180);
+const TOPICS: &str = r"bitrix24\..*";
+
+struct Stage {
+    sim: Sim,
+    broker: Broker,
+    bridge: Bridge,
+}
+
+impl Stage {
+    /// One portal, one broker, one bridge that is not started yet.
+    async fn build(queues: &str) -> Self {
+        let sim = Sim::start(SimOptions::default()).await.expect("a simulator");
+        let broker = tokio::task::block_in_place(|| Broker::start(&Options::new()));
+        let bridge = Bridge::configured(&configuration(&sim, &broker.bootstrap(), queues));
+        Self { sim, broker, bridge }
+    }
+
+    fn portal(&self) -> Portal {
+        self.sim.portal(0).expect("a portal")
+    }
+
+    fn start(&mut self) {
+        tokio::task::block_in_place(|| {
+            self.bridge.start();
+            self.bridge.wait_ready();
+        });
+    }
+
+    async fn drained(&self) {
+        let empty = self.portal().wait_until_empty(PATIENCE).await;
+        assert!(empty, "rows are left at the portal:\n{}", self.bridge.log());
+    }
+
+    fn records(&self) -> Vec<ReadRecord> {
+        tokio::task::block_in_place(|| reader::read_all(&self.broker.bootstrap(), TOPICS))
+    }
+}
+
+fn configuration(sim: &Sim, bootstrap: &str, queues: &str) -> String {
+    let portal = sim.portal(0).expect("a portal");
+    format!(
+        r#"
+[app]
+client_id = "{}"
+client_secret = "{}"
+oauth_url = "{}"
+allow_http = true
+{queues}
+[[portals]]
+member_id = "{}"
+endpoint = "{}"
+access_token = "{}"
+refresh_token = "{}"
+plan = "unlimited"
+[fetch]
+poll_min = "100ms"
+poll_max = "1s"
+[kafka]
+bootstrap_servers = "{bootstrap}"
+partitions = 3
+replication_factor = 1
+"#,
+        sim.client_id(),
+        sim.client_secret().expose_secret(),
+        sim.oauth_url(),
+        portal.member_id(),
+        portal.endpoint(),
+        portal.access_token().expose_secret(),
+        portal.refresh_token().expose_secret(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_thousand_rows_of_mixed_entities_arrive_once_and_in_order() {
+    let mut stage = Stage::build("").await;
+    stage.portal().backlog(5_000, 7);
+    stage.start();
+    stage.drained().await;
+    let status = tokio::task::block_in_place(|| stage.bridge.stop());
+    assert_eq!(status.code(), Some(0), "{}", stage.bridge.log());
+    let records = stage.records();
+    let judgement = judge(&stage.portal(), &records);
+    judgement.assert_good();
+    assert_eq!(judgement.duplicates, 0, "nothing went wrong, so nothing is delivered twice");
+    assert_eq!(records.len(), judgement.rows);
+    assert_eq!(judgement.rows, 5_000);
+    let entities: BTreeMap<&str, usize> = records.iter().fold(BTreeMap::new(), |mut all, record| {
+        *all.entry(record.topic.as_str()).or_default() += 1;
+        all
+    });
+    assert!(entities.len() >= 4, "mixed entities: {entities:?}");
+    for record in &records {
+        assert_eq!(Some(record.partition), record.java_partition, "the partition that Java's client would choose");
+        let value = record.json();
+        assert_eq!(
+            record.key.as_deref(),
+            Some(
+                format!(
+                    "{}:{}:{}",
+                    value["member_id"].as_str().expect("text"),
+                    value["entity"].as_str().expect("text"),
+                    value["entity_id"].as_str().expect("text")
+                )
+                .as_str()
+            )
+        );
+    }
+    assert!(stage.portal().misuse().is_clean(), "{:?}", stage.portal().misuse());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_killed_at_ten_random_points_loses_nothing_and_leaves_nothing_reserved() {
+    let mut stage = Stage::build("").await;
+    let portal = stage.portal();
+    // Slow enough that a kill meets every phase: reserving, producing, clearing.
+    portal.add_fault(Fault::new(Trouble::Slow(Duration::from_millis(20))));
+    let mut pause = 37;
+    for round in 0..10 {
+        portal.generate(500, round);
+        tokio::task::block_in_place(|| stage.bridge.start());
+        pause = (pause * 7919 + 13) % 900;
+        tokio::time::sleep(Duration::from_millis(150 + pause)).await;
+        tokio::task::block_in_place(|| stage.bridge.kill());
+    }
+    stage.start();
+    stage.drained().await;
+    let status = tokio::task::block_in_place(|| stage.bridge.stop());
+    assert_eq!(status.code(), Some(0), "{}", stage.bridge.log());
+    let judgement = judge(&portal, &stage.records());
+    judgement.assert_good();
+    println!("killed ten times: {} rows, {} duplicates", judgement.rows, judgement.duplicates);
+    let misuse = portal.misuse();
+    assert_eq!((misuse.empty_clears, misuse.listless_clears, misuse.destructive_gets), (0, 0, 0), "{misuse:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_killed_in_mid_flow_stops_the_bridge_and_both_go_on_afterwards() {
+    let mut stage = Stage::build("").await;
+    let portal = stage.portal();
+    portal.add_fault(Fault::new(Trouble::Slow(Duration::from_millis(100))));
+    portal.backlog(2_000, 1);
+    stage.start();
+    assert_eq!(stage.bridge.get("/health").map(|(status, _)| status), Some(200));
+    portal.backlog(20_000, 2);
+    assert!(portal.wait_until(PATIENCE, |counts| counts.free < 15_000).await, "rows flow");
+    tokio::task::block_in_place(|| stage.broker.kill());
+    portal.generate(1_000, 3);
+    let begun = std::time::Instant::now();
+    while stage.bridge.get("/health").is_none_or(|(status, _)| status != 503) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the broker is dead and /health does not say so");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    println!("/health is 503 {:.1} s after the broker was found dead", begun.elapsed().as_secs_f64());
+    tokio::task::block_in_place(|| stage.broker.restart());
+    stage.drained().await;
+    let begun = std::time::Instant::now();
+    while stage.bridge.get("/health").is_none_or(|(status, _)| status != 200) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the broker is back and /health does not say so");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let received = stage.bridge.metric("b24kafka_rows_received_total");
+    let acknowledged = stage.bridge.metric("b24kafka_records_acknowledged_total");
+    let held = stage.bridge.metric("b24kafka_rows_held");
+    let dead = stage.bridge.metric("b24kafka_dead_letters_total");
+    assert!(
+        (received - acknowledged - held - dead).abs() < 0.5,
+        "conservation: {received} {acknowledged} {held} {dead}"
+    );
+    tokio::task::block_in_place(|| stage.bridge.stop());
+    judge(&portal, &stage.records()).assert_good();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_connectors_stay_apart() {
+    let queues = "[[queues]]\n[[queues]]\nconnector = \"erp\"\ntopic = \"bitrix24.erp.{entity}\"\n";
+    let mut stage = Stage::build(queues).await;
+    let portal = stage.portal();
+    for id in 0..300 {
+        portal.emit("ONCRMDEALUPDATE", &format!(r#"{{"FIELDS":{{"ID":"{id}"}}}}"#), "");
+        portal.emit("ONCRMDEALUPDATE", &format!(r#"{{"FIELDS":{{"ID":"{id}"}}}}"#), "erp");
+    }
+    stage.start();
+    stage.drained().await;
+    tokio::task::block_in_place(|| stage.bridge.stop());
+    let records = stage.records();
+    judge(&portal, &records).assert_good();
+    assert_eq!(records.len(), 600);
+    for record in &records {
+        let erp = record.topic == "bitrix24.erp.crm.deal";
+        assert!(erp || record.topic == "bitrix24.crm.deal", "{}", record.topic);
+        let source = record.header("ce_source").expect("a source");
+        assert_eq!(source.ends_with("/erp"), erp, "{source} in {}", record.topic);
+        assert_eq!(record.json()["connector"], if erp { "erp" } else { "" });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_on_the_same_registry_is_refused() {
+    let mut stage = Stage::build("").await;
+    stage.start();
+    let config = stage.bridge.config();
+    let output = tokio::task::block_in_place(|| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_b24kafka"))
+            .arg("run")
+            .arg("-c")
+            .arg(config)
+            .env("B24KAFKA__ADMIN__LISTEN", "127.0.0.1:0")
+            .output()
+            .expect("it runs")
+    });
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("registry") && said.contains("process"), "{said}");
+    tokio::task::block_in_place(|| stage.bridge.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_may_not_be_written_is_one_clear_sentence_and_holds_the_rows() {
+    let sim = Sim::start(SimOptions::default()).await.expect("a simulator");
+    let broker = tokio::task::block_in_place(|| Broker::start(&Options::new().user("bridge", "secret")));
+    for topic in ["bitrix24.dead-letter", "bitrix24.crm.deal"] {
+        broker.create_topic(topic, 1, 1, &[]).await;
+    }
+    let acl = |action: &str| {
+        let rule = [action, "--deny-principal", "User:bridge", "--operation", "Write", "--topic", "bitrix24.crm.deal"];
+        let rule: Vec<&str> =
+            if action == "--remove" { rule.into_iter().chain(["--force"]).collect() } else { rule.into() };
+        tokio::task::block_in_place(|| broker.tool("org.apache.kafka.tools.AclCommand", &rule));
+    };
+    acl("--add");
+    let security = "[kafka.security]\nprotocol = \"sasl_plaintext\"\nsasl_mechanism = \"PLAIN\"\nusername = \"bridge\"\npassword = \"secret\"\n";
+    let mut bridge = Bridge::configured(&format!("{}{security}", configuration(&sim, &broker.sasl_bootstrap(), "")));
+    let portal = sim.portal(0).expect("a portal");
+    portal.emit("ONCRMDEALUPDATE", r#"{"FIELDS":{"ID":"1"}}"#, "");
+    tokio::task::block_in_place(|| {
+        bridge.start();
+        bridge.wait_ready();
+    });
+    let begun = std::time::Instant::now();
+    while bridge.metric("b24kafka_produce_failures_total{class=\"route\"}") < 1.0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no failure is counted:\n{}", bridge.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(portal.counts().reserved, 1, "the row is held");
+    let said = bridge.log();
+    let told =
+        said.lines().any(|l| l.contains("no right to") && l.contains("bitrix24.crm.deal") && l.contains("grant it"));
+    assert!(told, "the log says what is missing and what to do:\n{said}");
+    acl("--remove");
+    assert!(portal.wait_until_empty(PATIENCE).await, "the right is back, the row goes:\n{}", bridge.log());
+    tokio::task::block_in_place(|| bridge.stop());
+    let records = tokio::task::block_in_place(|| reader::read_all(&broker.bootstrap(), TOPICS));
+    judge(&portal, &records).assert_good();
+}
