@@ -1,5 +1,10 @@
 //! The real binary: exit codes, output, and what it says about faults.
 
+#[path = "cli/tap.rs"]
+mod tap;
+
+mod support;
+
 use std::{
     io::Read as _,
     path::{Path, PathBuf},
