@@ -1,0 +1,143 @@
+//! `portals` against an admin API that answers what the test wants.
+
+use std::net::SocketAddr;
+
+use axum::{
+    Json, Router,
+    extract::Path,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use serde_json::{Value, json};
+
+use super::{MINIMAL, Ran, Site, run, support::port, utf8};
+
+/// An admin API on a port of its own; it ends with its runtime.
+struct Bridge {
+    address: SocketAddr,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Bridge {
+    fn start(router: Router) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        runtime.spawn(async { axum::serve(listener, router).await });
+        Self { address, _runtime: runtime }
+    }
+
+    fn with(portals: Vec<Value>) -> Self {
+        let all = json!({ "portals": portals, "next": null });
+        let one = async move |Path(member_id): Path<String>| -> Response {
+            match portals.into_iter().find(|portal| portal["member_id"] == member_id.as_str()) {
+                Some(portal) => Json(portal).into_response(),
+                None => (StatusCode::NOT_FOUND, "no such portal\n").into_response(),
+            }
+        };
+        Self::start(
+            Router::new()
+                .route("/api/portals", get(async move || Json(all)))
+                .route("/api/portals/{member_id}", get(one)),
+        )
+    }
+}
+
+fn portals(address: SocketAddr, args: &[&str]) -> Ran {
+    let site = Site::new(&format!("{MINIMAL}[admin]\nlisten = \"{address}\"\n"));
+    let file = site.file();
+    // A proxy of the surroundings is never asked for the bridge.
+    let env = [("TZ", "UTC"), ("http_proxy", "http://127.0.0.1:1"), ("HTTP_PROXY", "http://127.0.0.1:1")];
+    run(&[&["portals"], args, &["-c", utf8(&file)]].concat(), &env)
+}
+
+fn parked() -> Value {
+    json!({
+        "member_id": "b2", "domain": "two.bitrix24.com", "state": "parked", "reason": "needs_reinstall",
+        "advice": "install the application\u{9b}2J on this portal again", "mode": "reserve",
+        "last_error": "invalid_grant", "last_success": 1_795_515_330.5,
+        "queues": [{ "connector": "", "held": 3, "limit": 50 }],
+    })
+}
+
+#[test]
+fn portals_are_listed_in_words() {
+    let active = json!({
+        "member_id": "a1", "domain": "one.bitrix24.com", "state": "active", "reason": null, "advice": null,
+        "mode": "reserve", "last_error": null, "last_success": null, "queues": [],
+    });
+    let bridge = Bridge::with(vec![active, parked()]);
+    let ran = portals(bridge.address, &["list"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert!(lines.len() == 3 && lines[0].starts_with("PORTAL  DOMAIN "), "{ran:?}");
+    assert!(lines[1].starts_with("a1 ") && lines[1].contains("  active  "), "{ran:?}");
+    assert!(lines[2].contains("  parked: the application must be installed again  "), "{ran:?}");
+    assert!(lines[2].contains("  2026-11-24 10:15:30  install the application\\u{9b}2J on"), "{ran:?}");
+
+    let ran = portals(bridge.address, &["list", "--json"]);
+    let json: Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!((ran.code, &json["portals"][1], &json["next"]), (Some(0), &parked(), &Value::Null));
+    assert!(!ran.out.contains('\u{9b}'), "{ran:?}");
+}
+
+#[test]
+fn one_portal_is_shown_or_not_known() {
+    let bridge = Bridge::with(vec![parked()]);
+    let ran = portals(bridge.address, &["show", "b2"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    assert!(ran.out.contains("last error    invalid_grant\nqueue plain   3 rows held"), "{ran:?}");
+    let ran = portals(bridge.address, &["show", "b2", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&ran.out).expect("JSON"), parked());
+
+    let ran = portals(bridge.address, &["show", "zz"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
+    assert!(ran.err.contains(&format!("{} does not know the portal zz", bridge.address)), "{ran:?}");
+    let ran = portals(bridge.address, &["show", "../live"]);
+    assert!(ran.code == Some(1) && ran.err.contains("\"../live\" is no member_id"), "{ran:?}");
+}
+
+#[test]
+fn a_bridge_without_portals_says_so() {
+    let bridge = Bridge::with(Vec::new());
+    let ran = portals(bridge.address, &["list"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), ""), "{ran:?}");
+    assert!(ran.err.contains("has no portal yet"), "{ran:?}");
+}
+
+#[test]
+fn a_bridge_that_is_not_there_is_said_in_one_sentence() {
+    let nobody = SocketAddr::from(([127, 0, 0, 1], port::free()));
+    for args in [&["list"][..], &["list", "--json"], &["show", "a1"]] {
+        let ran = portals(nobody, args);
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (Some(1), "", 1), "{ran:?}");
+        let begin = format!("b24kafka: no bridge answers on {nobody} (admin.listen): Connection refused");
+        assert!(ran.err.starts_with(&begin), "{ran:?}");
+    }
+}
+
+#[test]
+fn somebody_else_on_the_port_is_said_in_one_sentence() {
+    for router in [
+        Router::new(),
+        Router::new().route("/api/portals", get(async || "<html>")),
+        Router::new().route("/api/portals", get(async || Json(json!([1])))),
+    ] {
+        let other = Bridge::start(router);
+        let ran = portals(other.address, &["list"]);
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (Some(1), "", 1), "{ran:?}");
+        assert!(ran.err.contains("is not the admin API of a bridge"), "{ran:?}");
+    }
+}
+
+#[test]
+fn what_is_still_to_come_says_so() {
+    let nobody = SocketAddr::from(([127, 0, 0, 1], port::free()));
+    for command in ["remove", "park", "resume", "poll"] {
+        let ran = portals(nobody, &[command, "a1"]);
+        let sentence = format!("b24kafka: portals {command} is not built in this version\n");
+        assert_eq!((ran.code, ran.out.as_str(), ran.err), (Some(1), "", sentence));
+    }
+}
