@@ -2,6 +2,8 @@
 
 #[path = "cli/portals.rs"]
 mod portals;
+#[path = "cli/sim.rs"]
+mod sim;
 #[path = "cli/tap.rs"]
 mod tap;
 

@@ -1,10 +1,20 @@
 //! `b24kafka sim`: the portal simulator alone.
 
-use std::net::SocketAddr;
+use std::{io::Write, net::SocketAddr, time::Duration};
 
-use super::failure::{Failure, not_built};
+use secrecy::ExposeSecret as _;
+
+use super::{failure::Failure, output, signal::Signals};
+use crate::sim::{self, Fault, Options, Portal};
+
+/// Portals whose whole configuration is printed; of more only a line each is.
+const SHOWN: usize = 3;
+/// How often the simulated people act.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Run the portal simulator alone, to test consumers and operations without a portal
+///
+/// Its tokens and secrets open nothing but the simulator, so they are printed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Sim {
     /// Where it listens
@@ -13,13 +23,77 @@ pub(super) struct Sim {
     /// How many portals it plays
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub portals: u32,
-    /// Which faults it plays
-    #[arg(long, value_name = "F")]
-    pub faults: Option<String>,
+    /// Which faults it plays, such as "lost-answer=0.05,late=0.02,5xx=0.01": names with their probability per request
+    #[arg(long, value_name = "F", value_parser = faults)]
+    pub faults: Option<Script>,
+    /// Changes per second over all portals; 0 for none
+    #[arg(long, value_name = "R", default_value_t = 5)]
+    pub rate: u32,
+}
+
+/// Faults as one value: a list would be taken for an argument that may be given several times.
+#[derive(Clone, Debug)]
+pub(super) struct Script(Vec<Fault>);
+
+fn faults(text: &str) -> Result<Script, sim::FaultError> {
+    sim::parse_faults(text).map(Script)
 }
 
 impl Sim {
     pub fn run(self) -> Result<(), Failure> {
-        Err(not_built("sim"))
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(self.play())
     }
+
+    async fn play(self) -> Result<(), Failure> {
+        let mut signals = Signals::listen()?;
+        let portals = usize::try_from(self.portals).unwrap_or(usize::MAX);
+        let faults = self.faults.clone().map(|script| script.0).unwrap_or_default();
+        let options = Options { listen: self.listen, portals, seed: rand::random(), faults, ..Options::default() };
+        let sim = sim::Sim::start(options).await?;
+        output::write(|out| describe(&sim, out))?;
+        let portals: Vec<Portal> = sim.portals().collect();
+        tokio::select! {
+            () = self.act(&portals) => {}
+            () = signals.next() => {}
+        }
+        Ok(())
+    }
+
+    /// People change things at one portal after another.
+    async fn act(&self, portals: &[Portal]) {
+        let mut ticks = tokio::time::interval(TICK);
+        let (mut owed, mut seed) = (0.0, 0_u64);
+        for portal in portals.iter().cycle() {
+            // One change at a time: the next portal has the next one.
+            while owed < 1.0 {
+                ticks.tick().await;
+                owed += f64::from(self.rate) * TICK.as_secs_f64();
+            }
+            owed -= 1.0;
+            seed += 1;
+            portal.generate(1, seed);
+        }
+    }
+}
+
+/// What somebody needs to point a bridge at it.
+fn describe(sim: &sim::Sim, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "# a portal simulator listens on {}; a bridge for it:", sim.addr())?;
+    writeln!(out, "[app]")?;
+    writeln!(out, "client_id = \"{}\"", sim.client_id())?;
+    writeln!(out, "client_secret = \"{}\"", sim.client_secret().expose_secret())?;
+    writeln!(out, "oauth_url = \"{}\"", sim.oauth_url())?;
+    writeln!(out, "allow_http = true")?;
+    for (number, portal) in sim.portals().enumerate() {
+        if number >= SHOWN {
+            writeln!(out, "# and {}, refresh token {}", portal.endpoint(), portal.refresh_token().expose_secret())?;
+            continue;
+        }
+        writeln!(out, "\n[[portals]]")?;
+        writeln!(out, "member_id = \"{}\"", portal.member_id())?;
+        writeln!(out, "endpoint = \"{}\"", portal.endpoint())?;
+        writeln!(out, "refresh_token = \"{}\"", portal.refresh_token().expose_secret())?;
+    }
+    Ok(())
 }
