@@ -66,7 +66,7 @@ struct Add {
     /// The portal
     #[arg(value_name = "MEMBER_ID")]
     member_id: String,
-    /// Its REST endpoint, such as https://example.bitrix24.com/rest/
+    /// Its REST endpoint, such as `https://example.bitrix24.com/rest/`
     #[arg(long, value_name = "URL")]
     endpoint: String,
     /// A file that holds its refresh token
