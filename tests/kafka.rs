@@ -269,3 +269,20 @@ async fn a_topic_that_may_not_be_written_is_one_clear_sentence_and_holds_the_row
     let records = tokio::task::block_in_place(|| reader::read_all(&broker.bootstrap(), TOPICS));
     judge(&portal, &records).assert_good();
 }
+
+#[test]
+fn the_demo_runs_against_a_real_broker_too() {
+    let broker = Broker::start(&Options::new());
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_b24kafka"))
+        .args(["demo", "--events", "5000", "--bootstrap", &broker.bootstrap()])
+        .output()
+        .expect("it runs");
+    let out = String::from_utf8_lossy(&output.stdout);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && out.contains("verdict: nothing is lost"), "{out}\n{words}");
+    let line = out.lines().find(|line| line.starts_with("rows in Kafka")).expect("a figure");
+    let rows: usize = line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number");
+    let records = reader::read_all(&broker.bootstrap(), r"b24kafka-demo\..*");
+    let changes: std::collections::BTreeSet<_> = records.iter().filter_map(|record| record.header("ce_id")).collect();
+    assert_eq!(changes.len(), rows, "Java's client finds what the demo says");
+}
