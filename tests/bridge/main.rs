@@ -1,0 +1,10 @@
+//! The whole application in this process: simulated portals over HTTP, librdkafka's mock broker, injected faults.
+//!
+//! The judge is the simulator's ledger: every row that the portals ever had is in Kafka, nothing is left reserved, and the
+//! portals have not been misused.
+
+mod kafka;
+mod life;
+mod portals;
+mod secrets;
+mod stage;
