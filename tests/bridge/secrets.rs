@@ -6,7 +6,7 @@ use std::{
 };
 
 use b24kafka::sim::Limits;
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt as _};
 
 use super::stage::{PATIENCE, Stage};
@@ -76,7 +76,7 @@ async fn no_secret_is_written_anywhere() {
     let logged = String::from_utf8_lossy(&log.0.lock().expect("lock")).into_owned();
     assert!(logged.contains("refreshed the portal's tokens") && logged.contains("TRACE"), "the log was caught");
     written.push_str(&logged);
-    for secret in secrets.iter().map(secrecy::ExposeSecret::expose_secret).chain([inside]) {
+    for secret in secrets.iter().map(ExposeSecret::expose_secret).chain([inside]) {
         let at = written.find(secret);
         assert!(at.is_none(), "a secret was written: ...{}", at.map_or("", |at| &written[at.saturating_sub(200)..at]));
     }

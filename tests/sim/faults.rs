@@ -1,0 +1,87 @@
+//! Scripted faults: what each does to the queue and to its client.
+
+use std::time::Duration;
+
+use b24kafka::sim::{Fault, Trouble, parse_faults};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use super::portal::{Site, ids};
+
+/// A `get` that reserves; `None` if it got no whole JSON answer in time.
+async fn get(site: &Site) -> Option<serde_json::Value> {
+    let url = format!("{}event.offline.get", site.portal.endpoint());
+    let body = json!({ "auth": site.portal.access_token().expose_secret(), "clear": 0, "order": { "ID": "ASC" } });
+    let sent = site.http.post(url).json(&body).timeout(Duration::from_millis(500)).send().await.ok()?;
+    sent.json().await.ok()
+}
+
+async fn struck(trouble: Trouble) -> (Site, Option<serde_json::Value>) {
+    let site = Site::new().await;
+    site.deals(2);
+    site.portal.add_fault(Fault::new(trouble).on("event.offline.get").times(1));
+    let answer = get(&site).await;
+    (site, answer)
+}
+
+#[tokio::test]
+async fn a_lost_request_is_not_executed_and_a_lost_answer_is() {
+    let (site, answer) = struck(Trouble::LostRequest).await;
+    assert!(answer.is_none() && site.portal.counts().free == 2);
+    let (site, answer) = struck(Trouble::LostAnswer).await;
+    assert!(answer.is_none() && site.portal.counts().reserved == 2);
+    assert_eq!(ids(&get(&site).await.expect("an answer")["result"]["events"]).len(), 0, "it struck once");
+}
+
+#[tokio::test]
+async fn a_late_request_is_executed_when_its_client_has_long_gone() {
+    let (site, answer) = struck(Trouble::Late(Duration::from_millis(900))).await;
+    assert!(answer.is_none() && site.portal.counts().free == 2, "not yet");
+    assert!(site.portal.wait_until(Duration::from_secs(5), |counts| counts.reserved == 2).await, "now");
+}
+
+#[tokio::test]
+async fn errors_come_before_or_after_the_work() {
+    let (site, answer) = struck(Trouble::Status { status: 502, executed: false }).await;
+    assert!(answer.is_none() && site.portal.counts().free == 2);
+    let (site, answer) = struck(Trouble::Status { status: 504, executed: true }).await;
+    assert!(answer.is_none() && site.portal.counts().reserved == 2);
+    let (site, answer) = struck(Trouble::Truncated).await;
+    assert!(answer.is_none() && site.portal.counts().reserved == 2);
+    let (site, answer) = struck(Trouble::code("ACCESS_DENIED")).await;
+    assert_eq!(answer.expect("an answer")["error"], "ACCESS_DENIED");
+    assert_eq!(site.portal.counts().free, 2);
+    let (_, answer) = struck(Trouble::ExpireTokens).await;
+    assert_eq!(answer.expect("an answer")["error"], "expired_token");
+}
+
+#[tokio::test]
+async fn a_slow_answer_says_how_long_the_work_took() {
+    let (_, answer) = struck(Trouble::Slow(Duration::from_millis(200))).await;
+    let answer = answer.expect("an answer");
+    assert!(answer["time"]["duration"].as_f64().is_some_and(|seconds| seconds >= 0.2), "{answer}");
+}
+
+#[tokio::test]
+async fn parallel_gets_return_the_same_rows_and_the_later_mark_wins() {
+    let site = Site::new().await;
+    site.deals(2);
+    site.portal.add_fault(Fault::new(Trouble::Split(Duration::from_millis(200))).on("event.offline.get").times(1));
+    let (slow, quick) = tokio::join!(get(&site), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        get(&site).await
+    });
+    let (slow, quick) = (slow.expect("an answer"), quick.expect("an answer"));
+    assert_eq!(ids(&quick["result"]["events"]), [1, 2]);
+    assert_eq!(ids(&slow["result"]["events"]), [1, 2], "the same rows");
+    let list = site.ok("event.offline.list", json!({})).await;
+    assert_eq!(list[0]["PROCESS_ID"], slow["result"]["process_id"], "the first caller's reservation owns nothing now");
+    assert_eq!(site.portal.misuse().parallel_gets, 1);
+}
+
+#[test]
+fn faults_have_a_text_form() {
+    assert_eq!(parse_faults("lost-answer=0.05,late=0.02,5xx=0.01").map(|faults| faults.len()), Ok(3));
+    assert!(parse_faults("lost=1").is_err());
+    assert!(parse_faults("lost-answer=2").is_err());
+}

@@ -1,0 +1,8 @@
+//! The simulator against the protocol reference, over HTTP: a fake that nobody tests lies.
+
+mod batch;
+mod faults;
+mod limits;
+mod offline;
+mod portal;
+mod tokens;
