@@ -10,12 +10,12 @@ use url::{Url, form_urlencoded::byte_serialize};
 use super::{
     client::{Access, Client},
     error::CallError,
-    exchange::{BATCH_COMMANDS, BatchRequest},
+    exchange::BatchRequest,
     features::NoParameters,
     json,
     wire::{Batch, Entries, scalar},
 };
-use crate::protocol::types::Connector;
+use crate::protocol::{exchange::BATCH_COMMANDS, types::Connector};
 
 /// The event that tells an application that a queue is not empty any more.
 pub const WAKE_UP: &str = "ONOFFLINEEVENT";

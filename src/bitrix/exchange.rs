@@ -13,12 +13,9 @@ use super::{
     wire::{GET, PAGE},
 };
 use crate::protocol::{
-    exchange::{Answer, CLEAR_IDS, Clear, Exchange, LIST_PAGE, Read},
+    exchange::{Answer, BATCH_COMMANDS, CLEAR_IDS, Clear, Exchange, LIST_PAGE, Read},
     types::{Connector, Row, RowId},
 };
-
-/// Most commands in one `batch`.
-pub(super) const BATCH_COMMANDS: usize = 50;
 
 /// What is known after an exchange that was answered.
 #[derive(Clone, Debug, PartialEq)]

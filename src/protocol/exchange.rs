@@ -6,7 +6,9 @@ use super::types::{Millis, NonEmpty, ProcessId, RowId};
 pub const CLEAR_IDS: usize = 500;
 /// Rows on one page of `event.offline.list` (protocol reference section 2).
 pub const LIST_PAGE: usize = 50;
-/// Most pages in one scan: a `batch` holds 50 commands, and the clears need room too.
+/// Most commands in one `batch` (protocol reference section 2).
+pub const BATCH_COMMANDS: usize = 50;
+/// Most pages in one scan: the clears need room too.
 pub const SCAN_PAGES: u8 = 40;
 
 /// One REST `batch` with `halt=0`: first every clear, then the read.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    exchange::{CLEAR_IDS, Clear, Cleared},
+    exchange::{BATCH_COMMANDS, CLEAR_IDS, Clear, Cleared},
     queue::Received,
     seeded::{Bug, Seeded},
     types::{Delivery, EntityKey, NonEmpty, ProcessId, Refusal, RowId},
@@ -190,29 +190,26 @@ impl Ledger {
         matches!(entry.state, State::Acknowledged | State::Confirming)
     }
 
-    /// The clears that are due, each of one reservation and of at most [`CLEAR_IDS`] rows. Their rows await confirmation.
-    pub fn clears(&mut self) -> Vec<Clear> {
-        let mut by_process: BTreeMap<ProcessId, Vec<RowId>> = BTreeMap::new();
-        for (id, entry) in &mut self.rows {
-            if Self::may_clear(entry) {
+    /// The clears that are due, each of one reservation and of at most [`CLEAR_IDS`] rows; at most [`BATCH_COMMANDS`] of
+    /// them, and whether these are all. Their rows await confirmation.
+    pub fn clears(&mut self) -> (Vec<Clear>, bool) {
+        let mut by_process: BTreeMap<&ProcessId, Vec<RowId>> = BTreeMap::new();
+        for (id, entry) in self.rows.iter().filter(|(_, entry)| Self::may_clear(entry)) {
+            by_process.entry(&entry.process).or_default().push(*id);
+        }
+        let chunks = by_process.into_iter().flat_map(|(process, ids)| {
+            let clear = |ids: &[RowId]| NonEmpty::new(ids.to_vec()).map(|ids| Clear { process: process.clone(), ids });
+            ids.chunks(CLEAR_IDS).filter_map(clear).collect::<Vec<_>>()
+        });
+        let mut clears: Vec<Clear> = chunks.collect();
+        let all = clears.len() <= BATCH_COMMANDS;
+        clears.truncate(BATCH_COMMANDS);
+        for id in clears.iter().flat_map(|clear| clear.ids.as_slice()) {
+            if let Some(entry) = self.rows.get_mut(id) {
                 entry.state = State::Confirming;
-                match by_process.get_mut(&entry.process) {
-                    Some(ids) => ids.push(*id),
-                    None => {
-                        by_process.insert(entry.process.clone(), vec![*id]);
-                    }
-                }
             }
         }
-        let mut clears = Vec::new();
-        for (process, ids) in by_process {
-            for ids in ids.chunks(CLEAR_IDS) {
-                if let Some(ids) = NonEmpty::new(ids.to_vec()) {
-                    clears.push(Clear { process: process.clone(), ids });
-                }
-            }
-        }
-        clears
+        (clears, all)
     }
 
     /// The outcome of a clear. What is not known to be done is asked for again: a clear is idempotent.

@@ -1,6 +1,9 @@
 //! How often and how much: back-off, the adaptive limit, the idle schedule, and the portal's request budget.
 
-use super::types::Millis;
+use super::{
+    exchange::{LIST_PAGE, SCAN_PAGES},
+    types::Millis,
+};
 
 /// The longest wait that a hint of the portal or of the edge can ask for.
 pub const HINT_CAP: Millis = Millis::secs(3600);
@@ -99,6 +102,37 @@ impl AdaptiveLimit {
     /// A `get` timed out, or its budget of operating time is used up.
     pub fn lower(&mut self) {
         self.limit = (self.limit / 2).max(self.min);
+    }
+}
+
+/// How many pages a scan asks for: as many as fit, fewer after an answer that did not come, since rows may be so large
+/// that a full answer is larger than what is read of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ScanPages {
+    most: u8,
+    pages: u8,
+}
+
+impl ScanPages {
+    /// For a queue that holds `rows` rows at most.
+    pub fn new(rows: usize) -> Self {
+        let most = u8::try_from(rows / LIST_PAGE).unwrap_or(SCAN_PAGES).clamp(1, SCAN_PAGES);
+        Self { most, pages: most }
+    }
+
+    /// Pages to ask for, at least 1.
+    pub fn get(&self) -> u8 {
+        self.pages
+    }
+
+    /// An answer came.
+    pub fn answered(&mut self) {
+        self.pages = self.pages.saturating_mul(2).min(self.most);
+    }
+
+    /// No answer came, or the method's time is used up.
+    pub fn lower(&mut self) {
+        self.pages = (self.pages / 2).max(1);
     }
 }
 

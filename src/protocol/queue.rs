@@ -18,9 +18,9 @@ pub mod events;
 mod tests;
 
 use super::{
-    exchange::{Answer, Cleared, Exchange, LIST_PAGE, Read, ReadAnswer, SCAN_PAGES},
+    exchange::{Answer, BATCH_COMMANDS, Cleared, Exchange, LIST_PAGE, Read, ReadAnswer},
     ledger::{Ledger, Settled},
-    pace::{AdaptiveLimit, Backoff, IdleSchedule},
+    pace::{AdaptiveLimit, Backoff, IdleSchedule, ScanPages},
     recovery::Recovery,
     seeded::{Bug, Seeded},
     types::{Delivery, Hindrance, Millis, ProcessId, RowId},
@@ -49,6 +49,8 @@ pub struct Queue {
     ledger: Ledger,
     recovery: Recovery,
     limit: AdaptiveLimit,
+    /// Pages that the next scan asks for.
+    pages: ScanPages,
     idle: IdleSchedule,
     /// After trouble with the portal.
     portal: Backoff,
@@ -68,6 +70,7 @@ impl Queue {
             ledger: Ledger::default(),
             recovery: Recovery::new(settings.sweep),
             limit: AdaptiveLimit::new(settings.limit_min, settings.limit_max),
+            pages: ScanPages::new(held_limit(settings.limit_max)),
             idle: IdleSchedule::new(settings.poll_min, settings.poll_max),
             portal: Backoff::new(Millis::secs(1), Millis::secs(60)),
             kafka: Backoff::new(Millis(500), Millis::secs(30)),
@@ -136,7 +139,7 @@ impl Queue {
 
     /// Most rows that one answer can bring, and so most that are ever held (I6).
     pub fn held_limit(&self) -> usize {
-        (self.limit.max() as usize).max(LIST_PAGE)
+        held_limit(self.limit.max())
     }
 
     fn take_over(&mut self, now: Millis) {
@@ -207,6 +210,7 @@ impl Queue {
                 if !all_done && !self.seeded.has(Bug::BelieveScanDespiteUnknownClear) {
                     return false;
                 }
+                self.pages.answered();
                 self.recovery.advance(now, rows.last().map(|(_, row)| row.id), more);
                 for (process, row) in rows {
                     self.receive(&process, row, true, out);
@@ -214,12 +218,17 @@ impl Queue {
                 true
             }
             (Some(read), ReadAnswer::Refused { smaller, .. }) => {
-                if smaller && matches!(read, Read::Reserve { .. }) {
-                    self.limit.lower();
+                match read {
+                    Read::Reserve { .. } if smaller => self.limit.lower(),
+                    Read::Scan { .. } if smaller => self.pages.lower(),
+                    _ => {}
                 }
                 false
             }
-            (Some(Read::Scan { .. }), _) => false,
+            (Some(Read::Scan { .. }), _) => {
+                self.pages.lower();
+                false
+            }
             (Some(Read::Reserve { .. }), _) => {
                 self.limit.lower();
                 self.unknown_get(now, out);
@@ -286,9 +295,12 @@ impl Queue {
             return;
         }
         if self.portal.is_over(now) {
-            let read = self.next_read(now);
-            if read.is_some() || self.ledger.has_clearable() {
-                let exchange = Exchange { clears: self.ledger.clears(), read };
+            let (clears, all) = self.ledger.clears();
+            // A scan would meet rows of ours that this request does not confirm.
+            let room = if all { BATCH_COMMANDS - clears.len() } else { 0 };
+            let read = self.next_read(now, room);
+            if read.is_some() || !clears.is_empty() {
+                let exchange = Exchange { clears, read };
                 self.on_its_way = Some(exchange.clone());
                 out.push(Action::Exchange(exchange));
                 return;
@@ -301,15 +313,15 @@ impl Queue {
         }
     }
 
-    /// What to read in the next exchange. Nothing while rows of ours have to be produced: they come first.
-    fn next_read(&mut self, now: Millis) -> Option<Read> {
-        if self.ledger.has_unpublished() {
+    /// What to read in the next exchange, with so many commands. Nothing while rows of ours have to be produced: they come
+    /// first.
+    fn next_read(&mut self, now: Millis, room: usize) -> Option<Read> {
+        if room == 0 || self.ledger.has_unpublished() {
             return None;
         }
         let draining = self.life == Life::Draining;
         if self.recovery.is_urgent() || (self.recovery.is_due(now) && !draining) {
-            let room = self.held_limit() / LIST_PAGE;
-            let pages = u8::try_from(room).unwrap_or(SCAN_PAGES).clamp(1, SCAN_PAGES);
+            let pages = u8::try_from(room).unwrap_or(u8::MAX).min(self.pages.get()).max(1);
             return Some(Read::Scan { after: self.recovery.position(now), pages });
         }
         let poll = !draining && (self.idle.next() <= now || self.ledger.has_clearable());
@@ -336,4 +348,9 @@ impl Queue {
         }
         self.ledger.forget_sums();
     }
+}
+
+/// Most rows that are held: as many as a `get` asks for, and a page of a scan at least.
+fn held_limit(limit_max: u32) -> usize {
+    (limit_max as usize).max(LIST_PAGE)
 }

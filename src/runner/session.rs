@@ -111,6 +111,10 @@ impl Session {
                     }
                     return answer;
                 };
+                if matches!(trouble.trouble, Trouble::Unauthorized { .. }) {
+                    // The token expired between two commands: the next exchange is refused as a whole and refreshes it.
+                    return answer;
+                }
                 let obstacle = self.obstacle(&trouble);
                 if let ReadAnswer::Refused { retry_after, smaller } = &mut answer.read {
                     *retry_after = obstacle.retry_after.or(*retry_after);

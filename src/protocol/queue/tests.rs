@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        exchange::{CLEAR_IDS, Clear},
+        exchange::{BATCH_COMMANDS, CLEAR_IDS, Clear},
         invariants,
         ledger::Publication,
         types::{EntityKey, NonEmpty, Refusal},
@@ -306,4 +306,49 @@ fn inputs_that_nobody_waits_for_are_harmless() {
     assert!(story.unknown(0).is_empty());
     let actions = story.feed(Input::Delivered(vec![(id(1), Delivery::Acknowledged)]));
     assert!(matches!(exchange(&actions).read, Some(Read::Scan { .. })), "an answer out of nowhere may hide something");
+}
+
+#[test]
+fn orphans_of_many_reservations_are_confirmed_in_requests_that_a_portal_takes() {
+    let mut story = Story { queue: Queue::new(&SETTINGS), now: Millis(0) };
+    story.feed(Input::TakeOver);
+    // Somebody reserved one row at a time and never cleared.
+    let found = rows(1..=120).into_iter().map(|row| (process(&format!("p{}", row.id)), row)).collect();
+    let actions = story.listed(found, false, &[]);
+    let mut actions = story.acknowledge(&actions);
+    let mut confirmed = 0;
+    while story.queue.ledger().has_clearable() {
+        let asked = exchange(&actions).clone();
+        let pages = match asked.read {
+            Some(Read::Scan { pages, .. }) => usize::from(pages),
+            Some(Read::Reserve { .. }) => 1,
+            None => 0,
+        };
+        assert!(asked.clears.len() + pages <= BATCH_COMMANDS, "{} clears, {:?}", asked.clears.len(), asked.read);
+        let beyond = confirmed + asked.clears.len() < 120;
+        assert!(!beyond || asked.read.is_none(), "a scan would meet rows of ours that are not confirmed");
+        confirmed += asked.clears.len();
+        let clears = vec![Cleared::Done; asked.clears.len()];
+        let read = match asked.read {
+            None => ReadAnswer::NotAsked,
+            Some(_) => ReadAnswer::Reserved { process: None, rows: Vec::new(), took: Millis(1) },
+        };
+        actions = story.feed(Input::Exchanged(Answer { clears, read }));
+    }
+    assert_eq!(confirmed, 120);
+}
+
+#[test]
+fn a_scan_whose_answer_does_not_come_asks_for_less() {
+    let mut story = Story { queue: Queue::new(&SETTINGS), now: Millis(0) };
+    let mut actions = story.feed(Input::TakeOver);
+    let mut asked = Vec::new();
+    for _ in 0..6 {
+        let Some(Read::Scan { pages, .. }) = exchange(&actions).read else { panic!("a scan: {actions:?}") };
+        asked.push(pages);
+        story.unknown(0);
+        actions = story.at_deadline();
+    }
+    // Rows may be so large that the answer is larger than what is read of it: twenty pages never come, one page does.
+    assert_eq!(asked, [20, 10, 5, 2, 1, 1]);
 }
