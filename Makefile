@@ -74,8 +74,8 @@ model: ## the exhaustive search over core, portal and broker, with its figures
 	$(CARGO) test --locked --test model -- --nocapture $(ARGS)
 
 .PHONY: bench
-bench: kafka ## throughput, latency, processor and memory against a real broker (ARGS goes to the benchmark)
-	$(CARGO) bench --locked $(ARGS)
+bench: kafka ## throughput, latency, processor and memory against a real broker (a table, and target/bench.json)
+	$(CARGO) bench --locked --bench bridge $(ARGS)
 
 .PHONY: kafka
 kafka: $(KAFKA)/ready ## fetch Apache Kafka for the tests (once, about 55 MB) and compile the independent reader
