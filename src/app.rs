@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     bitrix::{catalogue, client::Client},
+    chain::chain,
     config::{Config, registry},
     fleet::{self, Fleet, Parts, portal::QueuePlan},
     http::admin,
@@ -23,7 +24,6 @@ use crate::{
     runner::{
         Settings, Shared,
         clock::{Clock, millis},
-        tokens::chain,
     },
 };
 

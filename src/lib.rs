@@ -22,6 +22,7 @@
 
 pub mod app;
 pub mod bitrix;
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod fleet;

@@ -37,6 +37,7 @@ use self::{
 };
 
 mod batch;
+mod configuration;
 pub mod failure;
 pub mod faults;
 mod filter;

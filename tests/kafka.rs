@@ -5,7 +5,6 @@ mod support;
 use std::{collections::BTreeMap, time::Duration};
 
 use b24kafka::sim::{Fault, Options as SimOptions, Portal, Sim, Trouble};
-use secrecy::ExposeSecret as _;
 use support::{
     bridge::Bridge,
     broker::{Broker, Options},
@@ -54,21 +53,10 @@ impl Stage {
 }
 
 fn configuration(sim: &Sim, bootstrap: &str, queues: &str) -> String {
-    let portal = sim.portal(0).expect("a portal");
+    let portal = sim.configuration("unlimited", 1);
     format!(
-        r#"
-[app]
-client_id = "{}"
-client_secret = "{}"
-oauth_url = "{}"
-allow_http = true
+        r#"{portal}
 {queues}
-[[portals]]
-member_id = "{}"
-endpoint = "{}"
-access_token = "{}"
-refresh_token = "{}"
-plan = "unlimited"
 [fetch]
 poll_min = "100ms"
 poll_max = "1s"
@@ -76,14 +64,7 @@ poll_max = "1s"
 bootstrap_servers = "{bootstrap}"
 partitions = 3
 replication_factor = 1
-"#,
-        sim.client_id(),
-        sim.client_secret().expose_secret(),
-        sim.oauth_url(),
-        portal.member_id(),
-        portal.endpoint(),
-        portal.access_token().expose_secret(),
-        portal.refresh_token().expose_secret(),
+"#
     )
 }
 

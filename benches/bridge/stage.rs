@@ -1,7 +1,6 @@
 //! A simulated portal and the configuration of a bridge that serves it.
 
 use b24kafka::sim::{Limits, Options, Portal, Sim};
-use secrecy::ExposeSecret as _;
 
 use crate::support::bridge::Bridge;
 
@@ -17,20 +16,9 @@ pub async fn portal(limits: Limits) -> (Sim, Portal) {
 
 /// A bridge that is not started yet. Its records go to `{family}.{entity}`.
 pub fn bridge(sim: &Sim, bootstrap: &str, family: &str, plan: &str) -> Bridge {
-    let portal = sim.portal(0).expect("a portal");
+    let portal = sim.configuration(plan, 1);
     let text = format!(
-        r#"
-[app]
-client_id = "{}"
-client_secret = "{}"
-oauth_url = "{}"
-allow_http = true
-[[portals]]
-member_id = "{}"
-endpoint = "{}"
-access_token = "{}"
-refresh_token = "{}"
-plan = "{plan}"
+        r#"{portal}
 [fetch]
 poll_min = "1s"
 poll_max = "1s"
@@ -38,14 +26,7 @@ poll_max = "1s"
 bootstrap_servers = "{bootstrap}"
 topic = "{family}.{{entity}}"
 replication_factor = 1
-"#,
-        sim.client_id(),
-        sim.client_secret().expose_secret(),
-        sim.oauth_url(),
-        portal.member_id(),
-        portal.endpoint(),
-        portal.access_token().expose_secret(),
-        portal.refresh_token().expose_secret(),
+"#
     );
     Bridge::quiet(&text, ADMIN_TOKEN)
 }

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::config::Faults;
+use crate::{chain::chain, config::Faults};
 
 /// `EX_CONFIG` of sysexits.h: supervisors can tell it from a failure that a restart may cure.
 const CONFIGURATION: u8 = 78;
@@ -46,17 +46,6 @@ impl Failure {
     }
 }
 
-/// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}
-
 /// What a command that is still to come answers.
 pub(super) fn not_built(what: &'static str) -> Failure {
     NotBuilt(what).into()
@@ -65,16 +54,3 @@ pub(super) fn not_built(what: &'static str) -> Failure {
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is not built in this version")]
 struct NotBuilt(&'static str);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn causes_are_told_in_one_line() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("cannot read x")]
-        struct Outer(#[source] io::Error);
-        assert_eq!(chain(&Outer(io::Error::other("no disk"))), "cannot read x: no disk");
-    }
-}

@@ -80,20 +80,9 @@ impl Sim {
 /// What somebody needs to point a bridge at it.
 fn describe(sim: &sim::Sim, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "# a portal simulator listens on {}; a bridge for it:", sim.addr())?;
-    writeln!(out, "[app]")?;
-    writeln!(out, "client_id = \"{}\"", sim.client_id())?;
-    writeln!(out, "client_secret = \"{}\"", sim.client_secret().expose_secret())?;
-    writeln!(out, "oauth_url = \"{}\"", sim.oauth_url())?;
-    writeln!(out, "allow_http = true")?;
-    for (number, portal) in sim.portals().enumerate() {
-        if number >= SHOWN {
-            writeln!(out, "# and {}, refresh token {}", portal.endpoint(), portal.refresh_token().expose_secret())?;
-            continue;
-        }
-        writeln!(out, "\n[[portals]]")?;
-        writeln!(out, "member_id = \"{}\"", portal.member_id())?;
-        writeln!(out, "endpoint = \"{}\"", portal.endpoint())?;
-        writeln!(out, "refresh_token = \"{}\"", portal.refresh_token().expose_secret())?;
+    write!(out, "{}", sim.configuration("unlimited", SHOWN))?;
+    for portal in sim.portals().skip(SHOWN) {
+        writeln!(out, "# and {}, refresh token {}", portal.endpoint(), portal.refresh_token().expose_secret())?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::{
         client::{Access, Client},
         oauth::{self, RefreshError},
     },
+    chain::chain,
     config::app::App,
     metrics::{
         Metrics,
@@ -266,15 +267,4 @@ impl Edges {
     fn count(&self, outcome: Refresh) {
         self.metrics.token_refreshes.with_label_values(&[outcome.as_str()]).inc();
     }
-}
-
-/// An error and its sources in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -19,7 +19,6 @@ use rdkafka::{
     mocking::MockCluster,
     producer::DefaultProducerContext,
 };
-use secrecy::ExposeSecret as _;
 
 /// Only there to stop hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -200,22 +199,8 @@ impl Running {
 
 fn configuration(sim: &Sim, bootstrap: &str, dir: &Path, more: &str) -> String {
     let (more, kafka) = more.split_once("# kafka\n").unwrap_or((more, ""));
-    let mut text = format!(
-        "[app]\nclient_id = \"{}\"\nclient_secret = \"{}\"\noauth_url = \"{}\"\nallow_http = true\n",
-        sim.client_id(),
-        sim.client_secret().expose_secret(),
-        sim.oauth_url(),
-    );
-    for portal in sim.portals() {
-        text.push_str(&format!(
-            "[[portals]]\nmember_id = \"{}\"\nendpoint = \"{}\"\naccess_token = \"{}\"\nrefresh_token = \"{}\"\nplan = \"{}\"\n",
-            portal.member_id(),
-            portal.endpoint(),
-            portal.access_token().expose_secret(),
-            portal.refresh_token().expose_secret(),
-            if more.contains("# plan = standard") { "standard" } else { "unlimited" },
-        ));
-    }
+    let plan = if more.contains("# plan = standard") { "standard" } else { "unlimited" };
+    let mut text = sim.configuration(plan, usize::MAX);
     text.push_str(&format!(
         "[fetch]\npoll_min = \"100ms\"\npoll_max = \"300ms\"\n[registry]\npath = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
          [http]\nlisten = \"127.0.0.1:0\"\n{more}\n[kafka]\nbootstrap_servers = \"{bootstrap}\"\n{kafka}",

@@ -6,7 +6,6 @@ use std::{
 };
 
 use rdkafka::{error::KafkaError, mocking::MockCluster, producer::DefaultProducerContext};
-use secrecy::ExposeSecret as _;
 
 use crate::{
     bitrix::catalogue,
@@ -69,7 +68,7 @@ impl Stage {
         };
         let dir = std::env::temp_dir().join(format!("b24kafka-demo-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).map_err(StageError::NoDirectory)?;
-        let text = configuration(&sim, &portal, &bootstrap, &dir);
+        let text = configuration(&sim, &bootstrap, &dir);
         let config = Config::parse(Path::new("demo"), &text, std::iter::empty()).map_err(Failure::Configuration)?;
         let member_id = portal.member_id();
         Ok(Self { config, portal, member_id, seed: AtomicU64::new(seed), dir, _sim: sim, _broker: broker })
@@ -138,20 +137,11 @@ fn mock() -> Result<(MockCluster<'static, DefaultProducerContext>, String), Kafk
     Ok((cluster, bootstrap))
 }
 
-fn configuration(sim: &Sim, portal: &Portal, bootstrap: &str, dir: &Path) -> String {
+fn configuration(sim: &Sim, bootstrap: &str, dir: &Path) -> String {
+    let portal = sim.configuration("unlimited", 1);
+    let registry = dir.join("registry");
     format!(
-        r#"
-[app]
-client_id = "{}"
-client_secret = "{}"
-oauth_url = "{}"
-allow_http = true
-[[portals]]
-member_id = "{}"
-endpoint = "{}"
-access_token = "{}"
-refresh_token = "{}"
-plan = "unlimited"
+        r#"{portal}
 [fetch]
 poll_min = "100ms"
 poll_max = "500ms"
@@ -161,19 +151,11 @@ topic = "{TOPIC_PREFIX}.{{entity}}"
 dead_letter_topic = "{TOPIC_PREFIX}.dead-letter"
 partitions = {PARTITIONS}
 [registry]
-path = {:?}
+path = {registry:?}
 [http]
 listen = "127.0.0.1:0"
 [admin]
 listen = "127.0.0.1:0"
-"#,
-        sim.client_id(),
-        sim.client_secret().expose_secret(),
-        sim.oauth_url(),
-        portal.member_id(),
-        portal.endpoint(),
-        portal.access_token().expose_secret(),
-        portal.refresh_token().expose_secret(),
-        dir,
+"#
     )
 }
