@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use hyper::{Response, StatusCode};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     batch::{self, Results},
@@ -18,8 +18,8 @@ use super::{
     state::{Caller, State},
 };
 
-/// How long the end of an abandoned request may take to be noticed, in milliseconds.
-const GRACE: i64 = 200;
+/// How long the end of an abandoned request may take to be noticed.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// A request, read.
 #[derive(Debug)]
@@ -140,17 +140,17 @@ async fn run_batch(portal: &Arc<Shared>, call: &Call) -> (Result<Answer, Failure
     let (mut results, mut took, mut rows) = (Results::default(), call.slow, 0);
     for (index, command) in batch::commands(&call.params).iter().enumerate() {
         let start = portal.clock.now();
+        let slow = if command.method == "event.offline.get" { call.slow } else { Duration::ZERO };
         let (answer, each) = match batch::forbidden(index, command) {
             Some(failure) => (Err(failure), Duration::ZERO),
             None => {
                 let params = results.params(command);
-                run(portal, &call.caller, &command.method, &params, call.slow).await
+                run(portal, &call.caller, &command.method, &params, slow).await
             }
         };
         took += each;
         rows += answer.as_ref().map_or(0, |a| a.rows);
-        let shown = each + if command.method == "event.offline.get" { call.slow } else { Duration::ZERO };
-        let time = answer.is_ok().then(|| time(&mut portal.lock(), &command.method, start, shown));
+        let time = answer.is_ok().then(|| time(&mut portal.lock(), &command.method, start, each + slow));
         let failed = answer.is_err();
         results.add(&command.key, answer, time);
         if failed && halt {
@@ -220,36 +220,38 @@ fn time(state: &mut State, method: &str, start: i64, took: Duration) -> String {
     )
 }
 
-/// A `get` that somebody waits for. Two of them on one queue are misuse, unless the first was abandoned and the server
-/// only had not noticed yet.
+/// A `get` that somebody waits for. A second one on the same queue is misuse, unless the first was abandoned and the
+/// server only had not noticed yet; so the first decides, when it ends.
 #[derive(Debug)]
 struct Awaited {
     portal: Arc<Shared>,
     connector: String,
+    number: u64,
     answered: bool,
 }
 
 impl Awaited {
     fn new(portal: &Arc<Shared>, connector: &str) -> Self {
-        let now = portal.clock.now();
         let mut state = portal.lock();
-        let (count, contested) = state.awaited.entry(connector.to_owned()).or_default();
-        *count += 1;
-        if *count > 1 && contested.is_none() {
-            *contested = Some(now);
+        state.awaited_so_far += 1;
+        let number = state.awaited_so_far;
+        let others = state.awaited.entry(connector.to_owned()).or_default();
+        for contested in others.values_mut() {
+            contested.get_or_insert_with(Instant::now);
         }
-        Self { portal: portal.clone(), connector: connector.to_owned(), answered: false }
+        others.insert(number, None);
+        drop(state);
+        Self { portal: portal.clone(), connector: connector.to_owned(), number, answered: false }
     }
 }
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        let now = self.portal.clock.now();
         let mut state = self.portal.lock();
-        let Some((count, contested)) = state.awaited.get_mut(&self.connector) else { return };
-        *count -= 1;
-        let Some(since) = contested.take() else { return };
-        state.misuse.parallel_gets += u64::from(self.answered || now - since > GRACE);
+        let contested = state.awaited.get_mut(&self.connector).and_then(|others| others.remove(&self.number)).flatten();
+        if contested.is_some_and(|since| self.answered || since.elapsed() > GRACE) {
+            state.misuse.parallel_gets += 1;
+        }
     }
 }
 

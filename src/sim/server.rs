@@ -167,9 +167,20 @@ async fn token(world: &World, params: &Php) -> Result<Response<Body>, Cut> {
             refresh();
             Err(Cut)
         }
-        Some(Trouble::Late(after) | Trouble::Slow(after)) => {
+        Some(Trouble::Slow(after)) => {
+            let reply = refresh();
             tokio::time::sleep(after).await;
-            Ok(json(refresh()))
+            Ok(json(reply))
+        }
+        Some(Trouble::Late(after)) => {
+            let (portal, token) = (portal.clone(), token.to_owned());
+            detached(world, async move {
+                tokio::time::sleep(after).await;
+                // Whether it works or not, nobody hears of it.
+                let _ = oauth::refresh(&portal, &token);
+            })
+            .await?;
+            Ok(page(StatusCode::GATEWAY_TIMEOUT))
         }
         Some(Trouble::Status { status, executed }) => {
             if executed {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
+use tokio::time::Instant;
 
 use super::{
     failure::Failure,
@@ -67,8 +68,10 @@ pub struct State {
     pub rng: SmallRng,
     /// The portal's time zone.
     pub zone: Zone,
-    /// Awaited `get`s per connector: how many there are, and since when more than one (milliseconds).
-    pub awaited: HashMap<String, (u32, Option<i64>)>,
+    /// Awaited `get`s per connector, by number: since when another one is awaited beside it.
+    pub awaited: HashMap<String, BTreeMap<u64, Option<Instant>>>,
+    /// The number of the last awaited `get`.
+    pub awaited_so_far: u64,
     /// Awaited refreshes.
     pub refreshing: u32,
     next_purge: i64,
@@ -101,6 +104,7 @@ impl State {
             rng,
             zone: Zone::new(zone_minutes),
             awaited: HashMap::new(),
+            awaited_so_far: 0,
             refreshing: 0,
             next_purge: 0,
         }

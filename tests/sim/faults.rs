@@ -79,6 +79,38 @@ async fn parallel_gets_return_the_same_rows_and_the_later_mark_wins() {
     assert_eq!(site.portal.misuse().parallel_gets, 1);
 }
 
+#[tokio::test]
+async fn a_get_after_an_abandoned_one_is_no_parallel_get() {
+    let site = Site::new().await;
+    site.deals(2);
+    site.portal.add_fault(Fault::new(Trouble::Late(Duration::from_secs(30))).on("event.offline.get"));
+    for _ in 0..3 {
+        assert!(get(&site).await.is_none(), "nobody waits so long");
+    }
+    site.portal.clear_faults();
+    assert!(get(&site).await.is_some());
+    assert_eq!(site.portal.misuse().parallel_gets, 0);
+}
+
+#[tokio::test]
+async fn a_slow_batch_is_slow_in_its_get_alone() {
+    let site = Site::new().await;
+    site.portal.add_fault(Fault::new(Trouble::Slow(Duration::from_millis(200))));
+    let (_, body) =
+        site.call("batch", json!({ "cmd": { "time": "server.time", "get": "event.offline.get?clear=0" } })).await;
+    let times = &body["result"]["result_time"];
+    assert_eq!(
+        (times["get"]["duration"].as_f64(), times["time"]["duration"].as_f64()),
+        (Some(0.2), Some(0.0)),
+        "{body}"
+    );
+    assert_eq!(
+        (times["get"]["operating"].as_f64(), times["time"]["operating"].as_f64()),
+        (Some(0.2), Some(0.0)),
+        "{body}"
+    );
+}
+
 #[test]
 fn faults_have_a_text_form() {
     assert_eq!(parse_faults("lost-answer=0.05,late=0.02,5xx=0.01").map(|faults| faults.len()), Ok(3));

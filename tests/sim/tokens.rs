@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use b24kafka::sim::{Fault, Trouble};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
@@ -30,6 +31,43 @@ async fn a_refresh_rotates_the_refresh_token() {
     assert_eq!((again["error"].as_str(), site.portal.misuse().old_refreshes), (Some("invalid_grant"), 1));
     let (_, wrong) = refresh(&site, "wrong", &site.portal.refresh_token()).await;
     assert_eq!(wrong["error"], "invalid_client");
+}
+
+#[tokio::test]
+async fn a_late_refresh_rotates_the_token_when_nobody_waits_for_it_any_more() {
+    let site = Site::new().await;
+    let (secret, old) = (site.sim.client_secret(), site.portal.refresh_token());
+    site.portal.add_fault(Fault::new(Trouble::Late(Duration::from_millis(300))).on("oauth").times(1));
+    let impatient =
+        tokio::time::timeout(Duration::from_millis(100), refresh(&site, secret.expose_secret(), &old)).await;
+    assert!(impatient.is_err(), "no answer yet");
+    assert_eq!(site.portal.refresh_token().expose_secret(), old.expose_secret(), "not yet");
+    let rotated = async {
+        while site.portal.refresh_token().expose_secret() == old.expose_secret() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), rotated).await.expect("the server goes on without its client");
+    let (_, again) = refresh(&site, secret.expose_secret(), &old).await;
+    assert_eq!(again["error"], "invalid_grant");
+}
+
+#[tokio::test]
+async fn a_lenient_server_takes_the_last_token_again() {
+    let site = Site::new().await;
+    let (secret, old) = (site.sim.client_secret(), site.portal.refresh_token());
+    site.portal.set_token_life(Duration::from_secs(60), true);
+    site.portal.add_fault(Fault::new(Trouble::LostAnswer).on("oauth").times(1));
+    let query = [
+        ("grant_type", "refresh_token"),
+        ("client_id", site.sim.client_id()),
+        ("client_secret", secret.expose_secret()),
+        ("refresh_token", old.expose_secret()),
+    ];
+    assert!(site.http.get(site.sim.oauth_url()).query(&query).send().await.is_err(), "the answer is lost");
+    let (status, pair) = refresh(&site, secret.expose_secret(), &old).await;
+    assert_eq!((status, pair["expires_in"].as_i64()), (200, Some(60)));
+    assert_eq!(site.portal.misuse().old_refreshes, 1, "it is misuse all the same");
 }
 
 #[tokio::test]
