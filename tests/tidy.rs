@@ -23,7 +23,7 @@ const LEFTOVERS: [&str; 3] = ["todo!", "unimplemented!", "dbg!"];
 /// Marks in comments that say the same.
 const MARKS: [&str; 3] = ["FIXME", "TODO", "XXX"];
 /// Beginnings of paths that exist on somebody's machine only.
-const PRIVATE: [&str; 4] = ["/home/", "/Users/", "/work/", "C:\\Users"];
+const PRIVATE: [&str; 4] = ["/home/", "/Users/", "/root/", "C:\\Users"];
 
 fn tree() -> Vec<Source> {
     let sources = source::all(Path::new(env!("CARGO_MANIFEST_DIR")));
