@@ -267,3 +267,23 @@ fn the_demo_runs_against_a_real_broker_too() {
     let changes: std::collections::BTreeSet<_> = records.iter().filter_map(|record| record.header("ce_id")).collect();
     assert_eq!(changes.len(), rows, "Java's client finds what the demo says");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_away_at_the_start_is_waited_for_and_nothing_is_fetched() {
+    let sim = Sim::start(SimOptions::default()).await.expect("a simulator");
+    let portal = sim.portal(0).expect("a portal");
+    portal.backlog(10, 1);
+    let nobody = format!("127.0.0.1:{}", support::port::free());
+    let mut bridge = Bridge::configured(&configuration(&sim, &nobody, ""));
+    tokio::task::block_in_place(|| bridge.start());
+    let begun = std::time::Instant::now();
+    while !bridge.log().contains("waiting for the broker") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not say so:\n{}", bridge.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(bridge.get("/health").map(|(status, _)| status), Some(503));
+    assert_eq!(bridge.get("/ready").map(|(status, _)| status), Some(503));
+    assert_eq!(portal.requests().http, 0, "nothing is fetched that could not be published");
+    let status = tokio::task::block_in_place(|| bridge.stop());
+    assert_eq!(status.code(), Some(0), "{}", bridge.log());
+}
