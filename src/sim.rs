@@ -60,6 +60,7 @@ mod wake;
 
 pub use self::{
     faults::{Fault, FaultError, Trouble, parse as parse_faults},
+    generate::Generator,
     ledger::{Entry, Fate, Ledger, Misuse, Requests, Totals},
     limits::Limits,
     portal::{Counts, Portal},

@@ -11,11 +11,13 @@ use crate::{
     bitrix::catalogue,
     cli::failure::Failure,
     config::Config,
-    sim::{Fault, Options, Portal, Sim, StartError, Totals, Trouble},
+    sim::{Fault, Generator, Options, Portal, Sim, StartError, Totals, Trouble},
 };
 
 /// The second answer is lost, together with the reservation that it tells of, and from then on this part of them.
 const LOST_ANSWERS: f64 = 0.1;
+/// Objects of each kind that change: few enough that some change again while their row still waits.
+const OBJECTS: u32 = 2_000;
 const TOPIC_PREFIX: &str = "b24kafka-demo";
 const PARTITIONS: i32 = 3;
 
@@ -85,7 +87,8 @@ impl Stage {
     /// So many changes happen at the portal.
     pub fn change(&self, changes: u64) {
         let seed = self.seed.fetch_add(1, Relaxed);
-        self.portal.generate(usize::try_from(changes).unwrap_or(usize::MAX), seed);
+        let changes = Generator::new(seed, OBJECTS).take(usize::try_from(changes).unwrap_or(usize::MAX));
+        self.portal.emit_many(changes, "");
     }
 
     /// Rows that the portal ever had.
