@@ -287,8 +287,10 @@ impl Task {
             return Err(session.park(Reason::Unlicensed, "feature.get rest_offline_extended answers N"));
         }
         if self.plan == Plan::Auto {
-            let info = session.call(Call::AppInfo, |access| async move { client.app_info(&access).await }).await?;
-            session.limit(bucket(if info.enterprise() { Plan::Enterprise } else { Plan::Standard }));
+            // When in doubt the lower limit holds; a portal is not kept waiting for a guess.
+            let info = session.call(Call::AppInfo, |access| async move { client.app_info(&access).await }).await;
+            let plan = if info.is_ok_and(|info| info.enterprise()) { Plan::Enterprise } else { Plan::Standard };
+            session.limit(bucket(plan));
         }
         for queue in &parts.queues {
             if queue.events.is_empty() {
