@@ -17,7 +17,7 @@ use crate::{
     },
     metrics::labels::Call,
     protocol::{
-        exchange::{Exchange, Read, ReadAnswer},
+        exchange::{BATCH_COMMANDS, Exchange, Read, ReadAnswer},
         pace::Bucket,
         types::{Connector, Millis, PortalId},
     },
@@ -297,6 +297,10 @@ impl Task {
                 continue;
             }
             let bind = |access: Access| async move { client.bind(&access, &queue.connector, &queue.events).await };
+            // It reads what is bound in the request that the call itself pays for, and binds in further ones.
+            for _ in queue.events.chunks(BATCH_COMMANDS) {
+                session.permit().await;
+            }
             let bound = session.call(Call::Bind, bind).await?;
             let portal = &self.portal.id;
             if !bound.unknown.is_empty() {

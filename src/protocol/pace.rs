@@ -221,6 +221,11 @@ impl Bucket {
         Ok(())
     }
 
+    /// The portal's limit has become known: what was spent stays spent.
+    pub fn resize(&mut self, known: &Self) {
+        (self.ceiling, self.per_second) = (known.ceiling, known.per_second);
+    }
+
     /// The portal refused a request although the budget allowed it: somebody else spends from it too.
     pub fn exhausted(&mut self, now: Millis, hold: Millis) {
         self.level = self.ceiling * 1000;

@@ -90,7 +90,11 @@ impl Session {
 
     /// The portal's budget of requests has become known.
     pub fn limit(&self, bucket: Option<Bucket>) {
-        *self.bucket.lock().unwrap_or_else(PoisonError::into_inner) = bucket;
+        let mut present = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        match (present.as_mut(), &bucket) {
+            (Some(present), Some(known)) => present.resize(known),
+            _ => *present = bucket,
+        }
     }
 
     /// One exchange of a queue. Never fails: what goes wrong is in the answer.
@@ -163,7 +167,7 @@ impl Session {
     }
 
     /// Waits until the portal's budget allows one more request.
-    async fn permit(&self) {
+    pub async fn permit(&self) {
         loop {
             let now = self.clock.now();
             let taken = {

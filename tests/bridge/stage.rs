@@ -199,7 +199,7 @@ impl Running {
 
 fn configuration(sim: &Sim, bootstrap: &str, dir: &Path, more: &str) -> String {
     let (more, kafka) = more.split_once("# kafka\n").unwrap_or((more, ""));
-    let plan = if more.contains("# plan = standard") { "standard" } else { "unlimited" };
+    let plan = if more.contains("# plan = auto") { "auto" } else { "unlimited" };
     let mut text = sim.configuration(plan, usize::MAX);
     text.push_str(&format!(
         "[fetch]\npoll_min = \"100ms\"\npoll_max = \"300ms\"\n[registry]\npath = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
