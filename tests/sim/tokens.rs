@@ -99,9 +99,8 @@ async fn offline_events_need_an_administrator_and_the_feature() {
     site.ok("app.info", json!({})).await;
 }
 
-#[tokio::test]
-async fn a_wake_up_is_a_form_with_tokens_and_keeps_its_minimum_pause() {
-    let site = Site::new().await;
+/// An address that notes the forms it is sent.
+async fn handler() -> (String, Arc<std::sync::Mutex<Vec<String>>>) {
     let calls: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
     let noted = calls.clone();
     let router = axum::Router::new().fallback(move |body: String| {
@@ -111,6 +110,35 @@ async fn a_wake_up_is_a_form_with_tokens_and_keeps_its_minimum_pause() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/bitrix24/event", listener.local_addr().expect("an address"));
     tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, calls)
+}
+
+fn form(body: &str) -> std::collections::BTreeMap<String, String> {
+    url::form_urlencoded::parse(body.as_bytes()).into_owned().collect()
+}
+
+#[tokio::test]
+async fn an_installation_brings_tokens_and_a_removal_does_not() {
+    let site = Site::new().await;
+    let (url, calls) = handler().await;
+    assert_eq!(site.portal.send_install(&url).await.expect("sent"), 200);
+    assert_eq!(site.portal.send_uninstall(&url).await.expect("sent"), 200);
+    let calls = calls.lock().expect("lock").clone();
+    let [installed, removed] = calls.as_slice() else { panic!("two calls: {calls:?}") };
+    let (installed, removed) = (form(installed), form(removed));
+    assert_eq!((installed["event"].as_str(), removed["event"].as_str()), ("ONAPPINSTALL", "ONAPPUNINSTALL"));
+    for call in [&installed, &removed] {
+        assert_eq!(call["auth[member_id]"], site.portal.member_id());
+        assert_eq!(call["auth[application_token]"], site.portal.application_token().expose_secret());
+    }
+    assert!(installed.contains_key("auth[access_token]") && installed.contains_key("auth[refresh_token]"));
+    assert!(!removed.contains_key("auth[access_token]") && !removed.contains_key("auth[refresh_token]"), "{removed:?}");
+}
+
+#[tokio::test]
+async fn a_wake_up_is_a_form_with_tokens_and_keeps_its_minimum_pause() {
+    let site = Site::new().await;
+    let (url, calls) = handler().await;
     let bind = json!({ "event": "ONOFFLINEEVENT", "handler": url, "options": { "minTimeout": 1 } });
     site.ok("event.bind", bind).await;
     for id in 0..20 {
@@ -120,8 +148,8 @@ async fn a_wake_up_is_a_form_with_tokens_and_keeps_its_minimum_pause() {
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let calls = calls.lock().expect("lock").clone();
     assert!((1..=3).contains(&calls.len()), "at most one a second: {}", calls.len());
-    let form: Vec<(String, String)> = url::form_urlencoded::parse(calls[0].as_bytes()).into_owned().collect();
-    let value = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let form = form(&calls[0]);
+    let value = |name: &str| form.get(name).map(String::as_str);
     assert_eq!(value("event"), Some("ONOFFLINEEVENT"));
     assert_eq!(value("auth[member_id]"), Some(site.portal.member_id().as_str()));
     assert_eq!(value("auth[application_token]"), Some(site.portal.application_token().expose_secret()));
