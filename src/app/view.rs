@@ -14,7 +14,7 @@ use crate::{
     kafka::producer::Producer,
     metrics::{
         Metrics,
-        labels::{Mode, PortalState},
+        labels::{Mode, PortalState, ProduceFailure},
     },
     runner::{Command, clock::unix_seconds},
 };
@@ -55,6 +55,8 @@ pub fn build(
         metrics: Box::new(move || {
             fleet::gauge(&portals.get(), &metrics);
             metrics.producer_queue_messages.set(i64::try_from(queued.queued()).unwrap_or(i64::MAX));
+            let fatal = metrics.produce_failures.with_label_values(&[ProduceFailure::Fatal.as_str()]);
+            fatal.inc_by(queued.counters().replaced().saturating_sub(fatal.get()));
             metrics.expose().map_err(|error| error.to_string())
         }),
         token,
