@@ -1,14 +1,34 @@
 //! Before anything is fetched: the broker answers, and the topics that are known in advance can be written.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
-    config::Config,
-    kafka::{producer::Producer, template::TopicTemplate, topics::TopicError},
+    config::{Config, kafka::Kafka},
+    kafka::{
+        producer::Producer,
+        template::TopicTemplate,
+        topics::{TopicError, Topics},
+    },
 };
 
 /// The span between looks while the broker is away.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// Asks the broker for a sign of life until `limit` is over, for commands that have nobody to wait for it.
+///
+/// # Errors
+/// [`TopicError::Away`] with the last reason; a question under way at the end of `limit` is still waited for.
+pub async fn reach(kafka: &Kafka, limit: Duration) -> Result<(), TopicError> {
+    let topics = Topics::new(kafka);
+    let begun = Instant::now();
+    loop {
+        let tried = Instant::now();
+        match topics.reach().await {
+            Err(_) if begun.elapsed() < limit => tokio::time::sleep_until((tried + RETRY).into()).await,
+            reached => return reached,
+        }
+    }
+}
 
 /// Waits until the broker answers, and sees to the topics whose names are known.
 ///

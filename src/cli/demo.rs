@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{failure::Failure, output, signal::Signals};
 use crate::{
-    app::App,
+    app::{App, broker},
     config::process::{Format, Log},
     telemetry,
 };
@@ -26,6 +26,11 @@ const MOST_MOCKED: u64 = 100_000;
 /// How long nothing may move before the demo gives up on what is missing. A scan that finds what a dead request hid comes
 /// after 70 s.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a broker outside of this process may take to show that it is there.
+const ANSWER: Duration = Duration::from_secs(8);
+/// How long it may take until the topics are there and the bridge runs.
+const START: Duration = Duration::from_secs(60);
 
 /// Show the promise on this machine: simulated portals, lost answers, and a verdict on every event
 #[derive(Debug, clap::Args)]
@@ -46,6 +51,16 @@ pub(super) struct Demo {
 enum DemoError {
     #[error("--events: at most {MOST_MOCKED} without --bootstrap, since the mock cluster keeps a bounded log")]
     TooMany,
+    #[error(
+        "no Kafka broker answers at {0} (--bootstrap); start it, correct the address, or leave --bootstrap out to run \
+         with the broker inside of the demo"
+    )]
+    Away(String),
+    #[error(
+        "the Kafka broker at {0} (--bootstrap) answers, but the demo's topics cannot be made ready within {START:?}; \
+         check that its advertised.listeners can be reached from here and that it has room for new topics"
+    )]
+    NotReady(String),
     #[error("something is lost or left behind, see the verdict")]
     Lost,
     #[error("stopped before the verdict")]
@@ -67,10 +82,19 @@ impl Demo {
     async fn show(&self) -> Result<(), Failure> {
         let mut signals = Signals::listen()?;
         let stage = Stage::build(self.bootstrap.as_deref()).await?;
+        if let Some(bootstrap) = &self.bootstrap {
+            tokio::select! {
+                reached = broker::reach(&stage.config().kafka, ANSWER) => {
+                    reached.map_err(|_| DemoError::Away(bootstrap.clone()))?;
+                }
+                () = signals.next() => return Err(DemoError::Stopped.into()),
+            }
+        }
         let bar = progress(self.events);
-        let Some(app) = App::start(stage.config(), signals.next()).await? else {
-            return Err(DemoError::Stopped.into());
+        let Ok(started) = tokio::time::timeout(START, App::start(stage.config(), signals.next())).await else {
+            return Err(DemoError::NotReady(stage.config().kafka.bootstrap_servers.clone()).into());
         };
+        let Some(app) = started? else { return Err(DemoError::Stopped.into()) };
         let audience = Audience::open(stage.config(), stage.member_id(), bar.clone()).await?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let running = tokio::spawn(app.run(async {

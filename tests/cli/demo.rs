@@ -1,6 +1,8 @@
 //! `demo`: the verdict, with the broker of this process.
 
-use super::run;
+use std::time::{Duration, Instant};
+
+use super::{run, support::port};
 
 #[test]
 fn it_loses_answers_and_ends_with_nothing_lost() {
@@ -24,4 +26,15 @@ fn more_than_the_mock_broker_can_keep_is_refused() {
     let ran = run(&["demo", "--events", "1000000"], &[]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.err.contains("--bootstrap"), "{ran:?}");
+}
+
+#[test]
+fn a_broker_that_does_not_answer_is_said_in_time() {
+    let nobody = format!("127.0.0.1:{}", port::free());
+    let begun = Instant::now();
+    let ran = run(&["demo", "--events", "10", "--bootstrap", &nobody], &[]);
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (Some(1), "", 1), "{ran:?}");
+    let begin = format!("b24kafka: no Kafka broker answers at {nobody} (--bootstrap); start it, correct the address");
+    assert!(ran.err.starts_with(&begin), "{ran:?}");
 }
