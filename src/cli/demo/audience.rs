@@ -23,6 +23,8 @@ use crate::{
 const FIRST: u64 = 10;
 /// Then one of so many.
 const SAMPLE: u64 = 1000;
+/// The mark of a record that Kafka may have had before.
+const REDELIVERY: &str = "b24_redelivery";
 
 /// What has arrived so far.
 #[derive(Debug, Default)]
@@ -31,6 +33,8 @@ pub(super) struct Arrived {
     pub records: HashMap<String, u64>,
     /// Records.
     pub total: u64,
+    /// First deliveries that say that Kafka may have had them before: rows that were recovered, or tried twice.
+    pub recovered: u64,
     /// First deliveries that came behind a newer row of their entity without saying so.
     pub disordered: u64,
     /// The highest row of each key.
@@ -64,8 +68,8 @@ impl Audience {
                 }
                 let line = {
                     let mut arrived = noted.lock().unwrap_or_else(PoisonError::into_inner);
-                    arrived.note(&message);
-                    (arrived.total <= FIRST || arrived.total.is_multiple_of(SAMPLE)).then(|| line(&message))
+                    let times = arrived.note(&message);
+                    (arrived.total <= FIRST || arrived.total.is_multiple_of(SAMPLE)).then(|| line(&message, times))
                 };
                 if let Some(line) = line {
                     // A reader that has gone away is no reason to stop the demo.
@@ -99,12 +103,17 @@ impl Audience {
 }
 
 impl Arrived {
-    fn note(&mut self, message: &Message) {
-        let Some(id) = header(message, "ce_id") else { return };
+    /// Notes a record, and tells how often its row has come by now.
+    fn note(&mut self, message: &Message) -> u64 {
+        let Some(id) = header(message, "ce_id") else { return 0 };
         self.total += 1;
         let times = self.records.entry(id.clone()).or_default();
         *times += 1;
-        let first = *times == 1;
+        let times = *times;
+        let first = times == 1;
+        if first && header(message, REDELIVERY).is_some() {
+            self.recovered += 1;
+        }
         let row = id.split(':').nth(1).and_then(|row| row.parse().ok()).unwrap_or(0);
         let key = message.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
         let newest = self.newest.entry(key).or_default();
@@ -112,6 +121,7 @@ impl Arrived {
             self.disordered += 1;
         }
         *newest = row.max(*newest);
+        times
     }
 }
 
@@ -120,7 +130,8 @@ fn header(message: &Message, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&found.1).into_owned())
 }
 
-fn line(message: &Message) -> String {
+/// One record in a line; `times` says how often its row has come by now, this one included.
+fn line(message: &Message, times: u64) -> String {
     let text = |name| header(message, name).unwrap_or_default();
     let mut line = format!(
         "{}  {:<28} {:<26} {}[{}]@{}",
@@ -131,8 +142,41 @@ fn line(message: &Message) -> String {
         message.partition,
         message.offset,
     );
-    if header(message, "b24_redelivery").is_some() {
+    // The bridge can only say that Kafka may have had it before. Whether it had, this reader has seen.
+    if times > 1 {
         line.push_str("  again");
+    } else if header(message, REDELIVERY).is_some() {
+        line.push_str("  recovered");
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_came_twice_came_again() {
+        let message = |marks: &[&str]| Message {
+            topic: "t".into(),
+            partition: 0,
+            offset: 1,
+            timestamp: None,
+            key: Some(b"a1:crm.deal:1".to_vec()),
+            value: None,
+            headers: marks.iter().map(|mark| ((*mark).to_owned(), b"a1:5:1".to_vec())).collect(),
+        };
+        let mut arrived = Arrived::default();
+        let mut told = |marks: &[&str]| {
+            let message = message(marks);
+            let times = arrived.note(&message);
+            (line(&message, times), arrived.recovered, arrived.total)
+        };
+        let (line, recovered, total) = told(&["ce_id", REDELIVERY]);
+        assert!(line.ends_with("@1  recovered") && (recovered, total) == (1, 1), "{line}");
+        let (line, recovered, total) = told(&["ce_id", REDELIVERY]);
+        assert!(line.ends_with("@1  again") && (recovered, total) == (1, 2), "{line}");
+        let (line, ..) = told(&["ce_time"]);
+        assert!(line.ends_with("@1"), "{line}");
+    }
 }

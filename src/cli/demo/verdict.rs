@@ -11,6 +11,7 @@ pub(super) struct Verdict {
     changes: u64,
     rows: u64,
     delivered: u64,
+    recovered: u64,
     duplicates: u64,
     disordered: u64,
     cleared: u64,
@@ -26,14 +27,15 @@ impl Verdict {
     pub fn of(stage: &Stage, audience: &Audience, took: Duration) -> Self {
         let totals = stage.totals();
         let expected = stage.expected();
-        let (delivered, records, disordered) = audience.with(|arrived| {
+        let (delivered, records, recovered, disordered) = audience.with(|arrived| {
             let delivered = expected.iter().filter(|id| arrived.records.contains_key(*id)).count() as u64;
-            (delivered, arrived.total, arrived.disordered)
+            (delivered, arrived.total, arrived.recovered, arrived.disordered)
         });
         Self {
             changes: totals.changes,
             rows: totals.rows,
             delivered,
+            recovered,
             duplicates: records.saturating_sub(delivered),
             disordered,
             cleared: totals.cleared,
@@ -63,9 +65,10 @@ impl Verdict {
         writeln!(out, "rows in Kafka           {:>9}", self.delivered)?;
         writeln!(
             out,
-            "  delivered again       {:>9}   after answers that were lost; ce_id tells them",
-            self.duplicates
+            "  recovered             {:>9}   their answer was lost, so Kafka might have had them (b24_redelivery)",
+            self.recovered
         )?;
+        writeln!(out, "  delivered again       {:>9}   Kafka had them already; ce_id tells them", self.duplicates)?;
         writeln!(out, "  out of order          {:>9}", self.disordered)?;
         writeln!(out, "cleared at the portal   {:>9}", self.cleared)?;
         writeln!(out, "  left behind           {:>9}", self.left)?;
