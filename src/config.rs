@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, path::Path};
 pub use self::{
     fault::{Fault, Faults, Place},
     reader::Key,
+    secret::from_file as secret_in,
     source::environment,
 };
 use self::{

@@ -3,10 +3,9 @@
 use std::io::{self, Write as _};
 
 use jiff::tz::TimeZone;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    configured::ConfigFile,
     failure::{Failure, not_built},
     output,
 };
@@ -14,9 +13,11 @@ use crate::protocol::types::PortalId;
 
 mod ask;
 mod page;
+mod target;
 
 use ask::Bridge;
 use page::{Page, Portal};
+use target::Target;
 
 /// Look at the portals of a running bridge and change them
 #[derive(Debug, clap::Args)]
@@ -31,13 +32,13 @@ enum Command {
     List(Common),
     /// One portal in full
     Show(One),
-    /// Take a portal in
+    /// Take a portal in (not in this version)
     Add(Add),
-    /// Forget a portal and its tokens
+    /// Forget a portal and its tokens (not in this version)
     Remove(One),
-    /// Stop serving a portal
+    /// Stop serving a portal (not in this version)
     Park(One),
-    /// Serve a parked portal again
+    /// Serve a parked portal again (not in this version)
     Resume(One),
     /// Ask a portal's queues now
     Poll(One),
@@ -46,7 +47,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Common {
     #[command(flatten)]
-    config: ConfigFile,
+    target: Target,
     /// JSON, for programs
     #[arg(long)]
     json: bool,
@@ -84,24 +85,31 @@ struct NoMemberId(String);
 impl Portals {
     /// Asks the bridge and shows what it answers.
     pub fn run(self) -> Result<(), Failure> {
-        let (common, member_id) = match self.command {
-            Command::List(common) => (common, None),
-            Command::Show(one) => (one.common, Some(one.member_id)),
-            Command::Add(_) => return Err(not_built("portals add")),
-            Command::Remove(_) => return Err(not_built("portals remove")),
-            Command::Park(_) => return Err(not_built("portals park")),
-            Command::Resume(_) => return Err(not_built("portals resume")),
-            Command::Poll(_) => return Err(not_built("portals poll")),
-        };
-        let bridge = Bridge::new(common.config.load()?.admin.listen)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        match member_id {
-            None => list(&bridge, &runtime.block_on(bridge.portals())?, common.json),
-            Some(text) => {
-                let member_id = PortalId::new(&text).ok_or(NoMemberId(text))?;
-                show(&bridge, &runtime.block_on(bridge.portal(&member_id))?, common.json)
+        match self.command {
+            Command::List(common) => {
+                let bridge = common.target.bridge()?;
+                list(&bridge, &runtime.block_on(bridge.portals())?, common.json)
             }
+            Command::Show(one) => {
+                let (member_id, bridge) = (one.member_id()?, one.common.target.bridge()?);
+                show(&bridge, &runtime.block_on(bridge.portal(&member_id))?, one.common.json)
+            }
+            Command::Poll(one) => {
+                let (member_id, bridge) = (one.member_id()?, one.common.target.bridge_with_token()?);
+                polled(&member_id, runtime.block_on(bridge.poll(&member_id))?, one.common.json)
+            }
+            Command::Add(_) => Err(not_built("portals add")),
+            Command::Remove(_) => Err(not_built("portals remove")),
+            Command::Park(_) => Err(not_built("portals park")),
+            Command::Resume(_) => Err(not_built("portals resume")),
         }
+    }
+}
+
+impl One {
+    fn member_id(&self) -> Result<PortalId, NoMemberId> {
+        PortalId::new(&self.member_id).ok_or_else(|| NoMemberId(self.member_id.clone()))
     }
 }
 
@@ -128,6 +136,17 @@ fn show(bridge: &Bridge, answer: &Value, json: bool) -> Result<(), Failure> {
         return output::json(answer);
     }
     output::write(|out| page::show(&portal, &TimeZone::system(), out))
+}
+
+fn polled(member_id: &PortalId, answer: Value, json: bool) -> Result<(), Failure> {
+    if json {
+        let answer = match answer {
+            Value::String(text) => json!({ "member_id": member_id.as_str(), "answer": text }),
+            answer => answer,
+        };
+        return output::json(&answer);
+    }
+    output::write(|out| writeln!(out, "{}", ask::in_words(&answer)))
 }
 
 /// A sentence beside the result.

@@ -82,7 +82,11 @@ impl Form for FromFile {
     }
 }
 
-fn from_file(path: &Path) -> Result<SecretString, String> {
+/// The secret that a file holds, without the newline at its end.
+///
+/// # Errors
+/// What is wrong with the file, to be read behind its path; it holds nothing of the file.
+pub fn from_file(path: &Path) -> Result<SecretString, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read ({error})");
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use axum::{
     Json, Router,
     extract::Path,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde_json::{Value, json};
 
@@ -94,7 +94,7 @@ fn one_portal_is_shown_or_not_known() {
 
     let ran = portals(bridge.address, &["show", "zz"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
-    assert!(ran.err.contains(&format!("{} does not know the portal zz", bridge.address)), "{ran:?}");
+    assert!(ran.err.contains(&format!("{} (admin.listen) does not know the portal zz", bridge.address)), "{ran:?}");
     let ran = portals(bridge.address, &["show", "../live"]);
     assert!(ran.code == Some(1) && ran.err.contains("\"../live\" is no member_id"), "{ran:?}");
 }
@@ -135,9 +135,92 @@ fn somebody_else_on_the_port_is_said_in_one_sentence() {
 #[test]
 fn what_is_still_to_come_says_so() {
     let nobody = SocketAddr::from(([127, 0, 0, 1], port::free()));
-    for command in ["remove", "park", "resume", "poll"] {
+    for command in ["remove", "park", "resume"] {
         let ran = portals(nobody, &[command, "a1"]);
         let sentence = format!("b24kafka: portals {command} is not built in this version\n");
         assert_eq!((ran.code, ran.out.as_str(), ran.err), (Some(1), "", sentence));
+    }
+}
+
+/// Polls as the admin API does: with the right token, and with one answer a portal.
+fn polling() -> Bridge {
+    let poll = async |Path(member_id): Path<String>, headers: HeaderMap| -> Response {
+        if headers.get("authorization").is_none_or(|given| given != "Bearer t0ken") {
+            return (StatusCode::UNAUTHORIZED, "this call needs the bearer token\n").into_response();
+        }
+        match member_id.as_str() {
+            "a1" => (StatusCode::ACCEPTED, "its queues are polled now\n").into_response(),
+            "b2" => (StatusCode::CONFLICT, Json(json!({ "reason": "it is parked\u{9b}2J" }))).into_response(),
+            "c3" => (StatusCode::ACCEPTED, Json(json!({ "queues": 2 }))).into_response(),
+            "d4" => StatusCode::BAD_GATEWAY.into_response(),
+            _ => (StatusCode::NOT_FOUND, "no such portal\n").into_response(),
+        }
+    };
+    Bridge::start(Router::new().route("/api/portals/{member_id}/poll", post(poll)))
+}
+
+#[test]
+fn a_portal_is_polled_with_the_token_of_the_configuration() {
+    let bridge = polling();
+    let config = |token: &str| Site::new(&format!("{MINIMAL}[admin]\nlisten = \"{}\"\n{token}", bridge.address));
+    let site = config("token = \"t0ken\"\n");
+    let poll = |site: &Site, args: &[&str]| run(&[&["portals", "poll", "-c", utf8(&site.file())], args].concat(), &[]);
+    let ran = poll(&site, &["a1"]);
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(0), "its queues are polled now\n", ""));
+    let json = |ran: &Ran| serde_json::from_str::<Value>(&ran.out).expect("JSON");
+    let ran = poll(&site, &["a1", "--json"]);
+    assert_eq!((ran.code, json(&ran)), (Some(0), json!({ "member_id": "a1", "answer": "its queues are polled now" })));
+    let ran = poll(&site, &["c3", "--json"]);
+    assert_eq!((ran.code, json(&ran)), (Some(0), json!({ "queues": 2 })));
+
+    let place = format!("b24kafka: the bridge on {} (admin.listen) does not do it: ", bridge.address);
+    for (member_id, said) in [
+        ("b2", "it is parked\\u{9b}2J (409)\n"),
+        ("d4", "it gives no reason (502)\n"),
+        ("zz", "no such portal (404)\n"),
+    ] {
+        let ran = poll(&site, &[member_id]);
+        assert_eq!((ran.code, ran.out.as_str(), ran.err), (Some(1), "", format!("{place}{said}")));
+    }
+    let ran = poll(&config(""), &["a1"]);
+    assert_eq!((ran.code, ran.err.lines().count()), (Some(1), 1), "{ran:?}");
+    assert!(ran.err.contains("needs the bearer token (401); give it with --token-file FILE"), "{ran:?}");
+}
+
+#[test]
+fn a_bridge_is_asked_without_its_configuration() {
+    let bridge = Bridge::with(vec![parked()]);
+    let address = bridge.address.to_string();
+    for command in [&["list"][..], &["show", "b2"]] {
+        let ran = run(&[&["portals"], command, &["--admin", &address]].concat(), &[("B24KAFKA_CONFIG", "/none.toml")]);
+        assert!(ran.code == Some(0) && ran.out.contains("two.bitrix24.com"), "{ran:?}");
+    }
+    let bridge = polling();
+    let address = bridge.address.to_string();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (right, wrong) = (dir.path().join("right"), dir.path().join("wrong"));
+    std::fs::write(&right, "t0ken\n").expect("written");
+    std::fs::write(&wrong, "n0ne\n").expect("written");
+    let poll = |more: &[&str], env: &[(&str, &str)]| {
+        run(&[&["portals", "poll", "a1", "--admin", &address], more].concat(), env)
+    };
+    let given = [
+        poll(&["--token-file", utf8(&right)], &[("B24KAFKA__ADMIN__TOKEN", "n0ne")]),
+        poll(&[], &[("B24KAFKA__ADMIN__TOKEN", "t0ken")]),
+        poll(&[], &[("B24KAFKA__ADMIN__TOKEN_FILE", utf8(&right))]),
+    ];
+    for ran in given {
+        assert_eq!((ran.code, ran.out.as_str()), (Some(0), "its queues are polled now\n"), "{ran:?}");
+    }
+    let ran = poll(&["--token-file", utf8(&wrong)], &[("B24KAFKA__ADMIN__TOKEN", "t0ken")]);
+    assert!(ran.code == Some(1) && ran.err.contains("(401)") && !ran.err.contains("n0ne"), "{ran:?}");
+    let ran = poll(&["--token-file", "/none/token"], &[]);
+    assert!(ran.code == Some(1) && ran.err.contains("/none/token, which cannot be read (No such file"), "{ran:?}");
+    let ran = poll(&[], &[("B24KAFKA__ADMIN__TOKEN", "t0\nken")]);
+    assert!(ran.code == Some(1) && ran.err.contains("no HTTP header can carry"), "{ran:?}");
+
+    for args in [&["list"][..], &["list", "--admin", "127.0.0.1"], &["list", "--admin", "http://127.0.0.1:1"]] {
+        let ran = run(&[&["portals"], args].concat(), &[]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{ran:?}");
     }
 }
