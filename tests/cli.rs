@@ -1,5 +1,7 @@
 //! The real binary: exit codes, output, and what it says about faults.
 
+#[path = "cli/check.rs"]
+mod check;
 #[path = "cli/demo.rs"]
 mod demo;
 #[path = "cli/portals.rs"]

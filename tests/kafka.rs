@@ -269,6 +269,33 @@ fn the_demo_runs_against_a_real_broker_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_creates_no_topic_and_finds_one_that_cannot_be_written() {
+    let sim = Sim::start(SimOptions::default()).await.expect("a simulator");
+    // This one creates a topic as soon as somebody asks for it in the wrong way.
+    let options = Options::new().property("auto.create.topics.enable", "true");
+    let broker = tokio::task::block_in_place(|| Broker::start(&options));
+    let queues = "[[queues]]\nevents = [\"crm.deal\", \"ONTASKADD\"]\n";
+    let bridge = Bridge::configured(&configuration(&sim, &broker.bootstrap(), queues));
+    broker.create_topic("bitrix24.task", 2, 1, &[("min.insync.replicas", "2")]).await;
+    let check = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_b24kafka"));
+        let output = command.args(["check", "--online", "-c"]).arg(bridge.config()).output().expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let out = tokio::task::block_in_place(|| [check(), check()]);
+    for out in out {
+        assert!(out.contains("ok     topic bitrix24.crm.deal: is missing; `run` will create it"), "{out}");
+        assert!(
+            out.contains("FAULT  topic bitrix24.task: has too few replicas (1) for its min.insync.replicas (2)"),
+            "{out}"
+        );
+    }
+    let list = ["--list", "--exclude-internal"];
+    let topics = tokio::task::block_in_place(|| broker.tool("org.apache.kafka.tools.TopicCommand", &list));
+    assert_eq!(topics.lines().filter(|line| line.starts_with("bitrix24.")).collect::<Vec<_>>(), ["bitrix24.task"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_away_at_the_start_is_waited_for_and_nothing_is_fetched() {
     let sim = Sim::start(SimOptions::default()).await.expect("a simulator");
     let portal = sim.portal(0).expect("a portal");

@@ -56,8 +56,10 @@ fn check(endpoint: &str, allow_http: bool, env: &[(&str, &str)]) -> Output {
     let dir = tempfile::tempdir().expect("a directory");
     let text = format!(
         "[app]\nclient_id = \"local.1\"\nclient_secret = \"s3cr3t\"\nallow_http = {allow_http}\n\
+         oauth_url = \"{}\"\n\
          [[portals]]\nmember_id = \"a1\"\nendpoint = \"{endpoint}\"\naccess_token = \"t0ken\"\n\
          [kafka]\nbootstrap_servers = \"127.0.0.1:1\"\n[registry]\npath = {:?}\n",
+        endpoint.replace("/rest/", "/oauth/token/"),
         dir.path().join("registry"),
     );
     let config = dir.path().join("b24kafka.toml");

@@ -1,49 +1,127 @@
 //! `check --online`: whether what the configuration names is there and lets us in.
 //!
-//! It takes the registry's lock like the bridge does, since asking a portal may refresh its tokens, and a refresh that is
-//! not stored loses the portal.
+//! It changes nothing at the broker and binds nothing at a portal. It takes the registry's lock like the bridge does, since
+//! asking a portal may refresh its tokens, and a refresh that is not stored loses the portal; where a bridge has the lock,
+//! the portals are left to it.
 
 use std::sync::Arc;
 
 use super::AppError;
 use crate::{
-    bitrix::{catalogue, client::Client},
+    bitrix::{catalogue, client::Client, oauth::RefreshError},
+    chain::chain,
     config::{Config, registry},
     fleet::{Parts, merge, portal::Portal},
-    kafka::{producer::Producer, template::TopicTemplate},
+    kafka::{
+        producer::Producer,
+        topics::{Description, TopicError, Topics},
+    },
     metrics::Metrics,
+    registry::{PortalRecord, RefusedFile, Registry, RegistryError},
     runner::{Shared, clock::Clock},
 };
+use names::Names;
+
+mod names;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// What was looked at.
     pub what: String,
-    /// Whether it is as it has to be.
-    pub ok: bool,
-    /// What was found, and what to do if it is not ok.
+    /// How it is.
+    pub state: State,
+    /// What was found, and what to do if it is not as it has to be.
     pub detail: String,
+}
+
+/// How a thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// As it has to be.
+    Good,
+    /// Not as it has to be.
+    Bad,
+    /// It cannot be told from here and now; no fault.
+    Open,
 }
 
 impl Finding {
     fn new(what: impl Into<String>, found: Result<String, String>) -> Self {
-        let ok = found.is_ok();
-        Self { what: what.into(), ok, detail: found.unwrap_or_else(|wrong| wrong) }
+        let state = if found.is_ok() { State::Good } else { State::Bad };
+        Self { what: what.into(), state, detail: found.unwrap_or_else(|wrong| wrong) }
+    }
+
+    fn open(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { what: what.into(), state: State::Open, detail: why.into() }
     }
 }
 
-/// Looks at the broker, the topics whose names are known, and every portal.
+/// Looks at the registry, the broker, the topics whose names are known, the OAuth server and every portal.
 ///
 /// # Errors
-/// What keeps it from looking at all: a registry that is in use, an HTTP client that cannot be built.
+/// What keeps it from looking at all: an HTTP client or a producer that cannot be built.
 pub async fn online(config: &Config) -> Result<Vec<Finding>, AppError> {
     let registry::Registry::File { path } = &config.registry;
-    let (registry, stored) = super::open_registry(path).await?;
-    let producer = Producer::new(&config.kafka)?;
-    let mut findings = kafka(config, &producer).await;
+    let (mut findings, opened) = match Registry::open(path).await {
+        Ok((registry, stored, refused)) => {
+            let whole = Finding::new(format!("registry {}", path.display()), Ok("can be used".to_owned()));
+            (std::iter::once(whole).chain(refused.iter().map(damaged)).collect(), Some((registry, stored)))
+        }
+        Err(error) => (vec![closed(&error, &path.display().to_string())], None),
+    };
+    let stored = opened.as_ref().map(|(_, stored)| stored.clone()).unwrap_or_default();
+    findings.extend(kafka(config, &merge(&config.portals, stored)).await?);
+    let client = Client::new(&config.fetch).map_err(AppError::Http)?;
+    let oauth = client.reach_oauth(&config.app).await;
+    let reached = oauth.is_ok();
+    findings.push(oauth_server(config, oauth));
+    if let Some((registry, stored)) = opened {
+        findings.extend(portals(config, client, registry, stored, reached).await?);
+    }
+    Ok(findings)
+}
+
+/// A file of the registry that cannot be read.
+fn damaged(file: &RefusedFile) -> Finding {
+    let wrong = format!(
+        "{}; the file is kept as it is and its portal is not served: put a backup in its place, or move it away",
+        file.wrong
+    );
+    Finding::new(format!("registry file {}", file.path.display()), Err(wrong))
+}
+
+/// A registry that cannot be opened.
+fn closed(error: &RegistryError, path: &str) -> Finding {
+    match error {
+        RegistryError::Locked { .. } => Finding::open(
+            "portals",
+            "not checked: the registry is in use by a running bridge; ask its admin listener (`b24kafka portals list`)",
+        ),
+        error => Finding::new(format!("registry {path}"), Err(format!("{}; no portal is checked", chain(error)))),
+    }
+}
+
+fn oauth_server(config: &Config, reached: Result<(), RefreshError>) -> Finding {
+    let host = config.app.oauth_url.host_str().unwrap_or_default();
+    let found = reached.map(|()| "answers".to_owned()).map_err(|error| match error {
+        RefreshError::Unknown { code } => {
+            format!("gives no usable answer ({code}); try again later, or check app.oauth_url and the proxy settings")
+        }
+        error => error.to_string().trim_start_matches("the OAuth server ").to_owned(),
+    });
+    Finding::new(format!("OAuth server {host}"), found)
+}
+
+async fn portals(
+    config: &Config,
+    client: Client,
+    registry: Registry,
+    stored: Vec<PortalRecord>,
+    reached: bool,
+) -> Result<Vec<Finding>, AppError> {
     let shared = Shared {
-        producer,
+        producer: Producer::new(&config.kafka)?,
         dead_letter_topic: config.kafka.dead_letter_topic.as_str().into(),
         settings: super::settings(config),
         metrics: Arc::new(Metrics::new(catalogue::entities())?),
@@ -51,34 +129,69 @@ pub async fn online(config: &Config) -> Result<Vec<Finding>, AppError> {
     };
     let parts = Arc::new(Parts {
         shared,
-        client: Client::new(&config.fetch).map_err(AppError::Http)?,
+        client,
         registry,
         queues: super::queue_plans(config)?,
         app: config.app.clone(),
         tombstones: config.kafka.tombstones,
     });
+    let mut findings = Vec::new();
     for (record, known) in merge(&config.portals, stored) {
         let name = format!("portal {} ({})", record.member_id, record.domain());
         let (_, task) = Portal::new(&parts, record, known);
-        findings.extend(
-            task.check(&parts).await.into_iter().map(|(what, found)| Finding::new(format!("{name}: {what}"), found)),
-        );
+        for (what, found) in task.check(&parts).await {
+            // What the portal's task knows of the OAuth server is less than what was found out above.
+            let found = found.map_err(|wrong| {
+                if what == "token" && !reached {
+                    format!("{wrong}; see what is said of the OAuth server")
+                } else {
+                    wrong
+                }
+            });
+            findings.push(Finding::new(format!("{name}: {what}"), found));
+        }
     }
     Ok(findings)
 }
 
-async fn kafka(config: &Config, producer: &Producer) -> Vec<Finding> {
-    let reached = producer.topics().reach().await;
+async fn kafka<T>(config: &Config, portals: &[(PortalRecord, T)]) -> Result<Vec<Finding>, AppError> {
+    let topics = Topics::new(&config.kafka);
     let brokers = format!("broker {}", config.kafka.bootstrap_servers);
-    if let Err(error) = reached {
-        return vec![Finding::new(brokers, Err(error.to_string()))];
+    if let Err(error) = topics.reach().await {
+        return Ok(vec![Finding::new(brokers, Err(error.to_string()))]);
     }
+    let portals: Vec<&str> = portals.iter().map(|(record, _)| record.member_id.as_str()).collect();
+    let names = Names::of(config, &portals)?;
+    let known: Vec<String> = names.known.into_iter().collect();
+    let looked = match topics.survey(known.clone()).await {
+        Ok(looked) => looked,
+        Err(error) => return Ok(vec![Finding::new(brokers, Err(error.to_string()))]),
+    };
     let mut findings = vec![Finding::new(brokers, Ok("answers".to_owned()))];
-    let templates = config.queues.iter().filter_map(|queue| queue.topic.as_ref()).chain([&config.kafka.topic]);
-    let fixed = templates.filter(|text| TopicTemplate::parse(text).is_ok_and(|topic| topic.is_fixed()));
-    for topic in fixed.chain([&config.kafka.dead_letter_topic]) {
-        let found = producer.ensure_topic(topic).await.map(|()| "is there".to_owned()).map_err(|e| e.to_string());
-        findings.push(Finding::new(format!("topic {topic}"), found));
-    }
+    let described = known.iter().zip(looked).map(|(name, found)| {
+        let found = match found {
+            Ok(description) => written(&description),
+            Err(TopicError::Missing(_)) if config.kafka.create_topics => Ok("is missing; `run` will create it".into()),
+            Err(error) => Err(error.to_string()),
+        };
+        Finding::new(format!("topic {name}"), found)
+    });
+    findings.extend(described);
+    findings.extend(names.open.into_iter().map(|(what, why)| Finding::open(what, format!("not checked: {why}"))));
+    // librdkafka could ask for the rights of a topic, its binding for Rust has no such call, and a record to find out
+    // would stay.
     findings
+        .push(Finding::open("right to write to the topics", "not checked: it is known only once something is written"));
+    Ok(findings)
+}
+
+/// A topic that is there: whether a record can be acknowledged by all that have to.
+fn written(topic: &Description) -> Result<String, String> {
+    let Description { partitions, replicas, min_insync_replicas, .. } = topic;
+    match min_insync_replicas {
+        Some(min) if *replicas < *min as usize => Err(format!(
+            "has too few replicas ({replicas}) for its min.insync.replicas ({min}), so nothing can be written; add replicas, or lower it"
+        )),
+        _ => Ok(format!("is there, partitions: {partitions}, replicas: {replicas}")),
+    }
 }

@@ -54,7 +54,7 @@ pub enum RefreshError {
         code: Box<str>,
     },
     /// The request certainly never left.
-    #[error("the OAuth server cannot be reached ({code})")]
+    #[error("the OAuth server cannot be reached ({code}); {}", remedy(code))]
     NotSent {
         /// Why.
         code: Box<str>,
@@ -68,6 +68,21 @@ pub enum RefreshError {
 }
 
 impl Client {
+    /// Asks the OAuth server for a sign of life, without any secret: that it refuses such a question is the sign.
+    ///
+    /// # Errors
+    /// [`RefreshError::NotSent`] if it cannot be reached, [`RefreshError::Unknown`] if what answers is broken.
+    pub async fn reach_oauth(&self, app: &App) -> Result<(), RefreshError> {
+        match self.get(app.oauth_url.clone()).await {
+            Ok(answered) if answered.status() >= 500 => {
+                Err(RefreshError::Unknown { code: format!("HTTP_{}", answered.status()).into() })
+            }
+            Ok(_) => Ok(()),
+            Err(CallError { trouble: Trouble::NotSent, code, .. }) => Err(RefreshError::NotSent { code }),
+            Err(CallError { code, .. }) => Err(RefreshError::Unknown { code }),
+        }
+    }
+
     /// Exchanges a refresh token for a new pair.
     ///
     /// # Errors
@@ -84,6 +99,15 @@ impl Client {
             Err(CallError { trouble: Trouble::NotSent, code, .. }) => Err(RefreshError::NotSent { code }),
             Err(CallError { code, .. }) => Err(RefreshError::Unknown { code }),
         }
+    }
+}
+
+/// What to do about a request that never left.
+fn remedy(code: &str) -> &'static str {
+    match code {
+        "DNS" => "check app.oauth_url and the name resolution of this machine",
+        "TLS" => "its certificate is not trusted: SSL_CERT_FILE can name the authority of a proxy that opens TLS",
+        _ => "check app.oauth_url, the firewall and the proxy settings (HTTPS_PROXY)",
     }
 }
 

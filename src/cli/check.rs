@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 
 use super::{configured::ConfigFile, failure::Failure, output};
 use crate::{
-    app::{self, check::Finding},
+    app::{
+        self,
+        check::{Finding, State},
+    },
     config::{Config, Fault, Place, queues::Queue, registry::Registry},
 };
 
@@ -35,7 +38,7 @@ impl Check {
             Err(failure) => return Err(failure),
         };
         let findings = if self.online { online(&config)? } else { Vec::new() };
-        let ok = findings.iter().all(|finding| finding.ok);
+        let ok = findings.iter().all(|finding| finding.state != State::Bad);
         let file = self.config.path.to_string_lossy();
         if self.json {
             let online: Vec<Value> = findings.iter().map(found).collect();
@@ -45,13 +48,21 @@ impl Check {
             output::write(|out| {
                 summary(&file, &config, out)?;
                 for finding in &findings {
-                    let mark = if finding.ok { "ok   " } else { "FAULT" };
+                    let mark = match finding.state {
+                        State::Good => "ok   ",
+                        State::Bad => "FAULT",
+                        State::Open => "?    ",
+                    };
                     writeln!(out, "  {mark}  {}: {}", finding.what, finding.detail)?;
                 }
                 Ok(())
             })?;
         }
-        if ok { Ok(()) } else { Err(NotReady(findings.iter().filter(|finding| !finding.ok).count()).into()) }
+        if ok {
+            Ok(())
+        } else {
+            Err(NotReady(findings.iter().filter(|finding| finding.state == State::Bad).count()).into())
+        }
     }
 }
 
@@ -65,8 +76,14 @@ fn online(config: &Config) -> Result<Vec<Finding>, Failure> {
     Ok(runtime.block_on(app::check::online(config))?)
 }
 
+/// `ok` is null where it cannot be told.
 fn found(finding: &Finding) -> Value {
-    json!({ "what": finding.what, "ok": finding.ok, "detail": finding.detail })
+    let ok = match finding.state {
+        State::Good => Some(true),
+        State::Bad => Some(false),
+        State::Open => None,
+    };
+    json!({ "what": finding.what, "ok": ok, "detail": finding.detail })
 }
 
 fn fault(fault: &Fault) -> Value {

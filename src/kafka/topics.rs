@@ -6,7 +6,10 @@ use std::{collections::HashSet, sync::RwLock, time::Duration};
 
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+        TopicReplication,
+    },
     client::DefaultClientContext,
     error::{KafkaError, RDKafkaErrorCode as Code},
     metadata::MetadataTopic,
@@ -156,14 +159,15 @@ impl Topics {
         .await
     }
 
-    /// What the broker says of a topic.
+    /// What the broker says of each of these topics, in their order. Only looks: nothing is created. Limits that the
+    /// broker does not tell are left out.
     ///
     /// # Errors
-    /// [`TopicError`]; limits that the broker does not tell are left out instead.
-    pub async fn describe(&self, topic: &str) -> Result<Description, TopicError> {
-        let (admin, topic) = (self.admin.clone(), topic.to_owned());
+    /// [`TopicError::Away`] if two questions in a row are not answered.
+    pub async fn survey(&self, topics: Vec<String>) -> Result<Vec<Result<Description, TopicError>>, TopicError> {
+        let admin = self.admin.clone();
         let runtime = Handle::current();
-        blocking(move || describe(&admin, &topic, &runtime)).await
+        blocking(move || survey(&admin, &topics, &runtime)).await
     }
 }
 
@@ -271,18 +275,40 @@ fn topic_error(topic: &MetadataTopic) -> Option<Code> {
     topic.error().map(Code::from)
 }
 
-fn describe(admin: &ClientConfig, topic: &str, runtime: &Handle) -> Result<Description, TopicError> {
+fn survey(
+    admin: &ClientConfig,
+    topics: &[String],
+    runtime: &Handle,
+) -> Result<Vec<Result<Description, TopicError>>, TopicError> {
     let client = client(admin)?;
-    let (partitions, replicas) = look(&client, topic)?;
-    let options = AdminOptions::new().request_timeout(Some(ASK));
-    let resource = ResourceSpecifier::Topic(topic);
-    let answer = runtime.block_on(client.describe_configs([&resource], &options));
-    let settings = answer.ok().and_then(|answer| answer.into_iter().next()).and_then(Result::ok);
-    let setting = |name| settings.as_ref()?.get(name)?.value.as_deref()?.parse::<u64>().ok();
-    Ok(Description {
-        partitions,
-        replicas,
-        max_message_bytes: setting("max.message.bytes"),
-        min_insync_replicas: setting("min.insync.replicas").and_then(|number| number.try_into().ok()),
-    })
+    let mut found = Vec::new();
+    for topic in topics {
+        match (look(&client, topic), found.last()) {
+            (Err(away @ TopicError::Away(_)), Some(Err(TopicError::Away(_)))) => return Err(away),
+            (looked, _) => found.push(looked),
+        }
+    }
+    let there: Vec<_> = topics.iter().zip(&found).filter(|(_, found)| found.is_ok()).collect();
+    let resources: Vec<_> = there.iter().map(|(topic, _)| ResourceSpecifier::Topic(topic)).collect();
+    let settings = if resources.is_empty() {
+        Vec::new()
+    } else {
+        let options = AdminOptions::new().request_timeout(Some(ASK));
+        runtime.block_on(client.describe_configs(&resources, &options)).unwrap_or_default()
+    };
+    let setting = |topic: &str, name| {
+        let of =
+            |settings: &&ConfigResource| matches!(&settings.specifier, OwnedResourceSpecifier::Topic(t) if t == topic);
+        let settings = settings.iter().filter_map(|settings| settings.as_ref().ok()).find(of)?;
+        settings.get(name)?.value.as_deref()?.parse::<u64>().ok()
+    };
+    let describe = |(topic, found): (&String, Result<(usize, usize), TopicError>)| {
+        found.map(|(partitions, replicas)| Description {
+            partitions,
+            replicas,
+            max_message_bytes: setting(topic, "max.message.bytes"),
+            min_insync_replicas: setting(topic, "min.insync.replicas").and_then(|number| number.try_into().ok()),
+        })
+    };
+    Ok(topics.iter().zip(found).map(describe).collect())
 }
