@@ -129,15 +129,8 @@ impl App {
         });
         let fleet = Fleet::start(&config.portals, &parts, stored);
         portals.set(fleet.portals());
-        for (set, key) in [
-            (config.http.public_url.is_some(), "http.public_url"),
-            (config.admin.portal_labels > 0, "admin.portal_labels"),
-        ] {
-            if set {
-                tracing::warn!(
-                    "{key} is set; this version takes no calls of portals and has no portal labels, so it does nothing"
-                );
-            }
+        for (key, why) in config.without_effect() {
+            tracing::warn!("{key} is set and does nothing: {why}");
         }
         tracing::info!(portals = fleet.portals().len(), queues = config.queues.len(), "the bridge is running");
         Ok(Some(Self { fleet, producer, metrics, ready, admin, grace: config.shutdown.grace, serving }))

@@ -96,6 +96,15 @@ impl Config {
         }
     }
 
+    /// Keys that are set and have no effect in this version, each with the reason.
+    pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
+        let all = [
+            (self.http.public_url.is_some(), "http.public_url", "this version takes no calls of portals"),
+            (self.admin.portal_labels > 0, "admin.portal_labels", "this version has no portal labels in its metrics"),
+        ];
+        all.into_iter().filter(|(set, ..)| *set).map(|(_, key, why)| (key, why)).collect()
+    }
+
     /// Every key there is, in the order of the sections.
     pub fn keys() -> Vec<Key> {
         let text = "[[queues]]\n[[portals]]\n";

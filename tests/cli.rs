@@ -113,6 +113,9 @@ fn a_file_that_is_missing_or_unreadable_is_said() {
     for command in ["check", "run", "tap"] {
         refused(&run(&[command, "-c", utf8(&none)], &[]), std::slice::from_ref(&begin));
     }
+    let ran = run(&["check", "--json", "-c", utf8(&none)], &[]);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!((ran.code, &json["faults"][0]["key"]), (Some(78), &serde_json::Value::Null), "{ran:?}");
     let begin = format!("{}: the configuration file cannot be read", site.dir.path().display());
     refused(&run(&["check", "-c", utf8(site.dir.path())], &[]), &[begin]);
 }
@@ -172,6 +175,39 @@ fn a_variable_heals_what_the_file_lacks() {
     std::fs::write(&secret, "s3cr3t\n").expect("written");
     let ran = site.check(&[], &[("B24KAFKA__APP__CLIENT_SECRET_FILE", utf8(&secret))]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[test]
+fn a_relative_path_follows_the_working_directory_and_is_said_in_full() {
+    let site = Site::new("[app]\nclient_id = \"local.1\"\nclient_secret_file = \"secrets/app\"\n");
+    let check = |dir: &Path| {
+        let output = command(&["check", "-c", utf8(&site.file())], &[]).current_dir(dir).output().expect("it runs");
+        (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+    };
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let elsewhere = elsewhere.path().canonicalize().expect("a path");
+    std::fs::create_dir(site.dir.path().join("secrets")).expect("a directory");
+    std::fs::write(site.dir.path().join("secrets/app"), "s3cr3t\n").expect("written");
+    assert_eq!(check(site.dir.path()), (Some(0), String::new()));
+    let (code, err) = check(&elsewhere);
+    let said = format!("names secrets/app, here {}/secrets/app, which cannot be read", elsewhere.display());
+    assert!(code == Some(78) && err.contains(&said), "{err}");
+}
+
+#[test]
+fn keys_without_effect_are_warned_of_and_no_fault() {
+    let more = "[http]\npublic_url = \"https://bridge.example.com\"\n[admin]\nportal_labels = 5\n";
+    let site = Site::new(&format!("{MINIMAL}{more}"));
+    let ran = site.check(&[], &[]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    for key in ["http.public_url", "admin.portal_labels"] {
+        assert!(ran.out.contains(&format!("\n  warning: {key} is set and does nothing: this version ")), "{ran:?}");
+    }
+    let json = site.check(&["--json"], &[]);
+    let json: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!((&json["ok"], &json["warnings"][1]["key"]), (&true.into(), &"admin.portal_labels".into()));
+    let ran = Site::new(MINIMAL).check(&[], &[]);
+    assert!(!ran.out.contains("warning"), "{ran:?}");
 }
 
 #[cfg(unix)]

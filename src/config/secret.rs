@@ -78,7 +78,15 @@ impl Form for FromFile {
 
     fn read(&self, given: Given<'_>) -> Result<SecretString, String> {
         let path = Text.read(given)?;
-        from_file(Path::new(&path)).map_err(|wrong| format!("names {path}, which {wrong}"))
+        from_file(Path::new(&path)).map_err(|wrong| {
+            // Which file a relative path leads to depends on where the program was started.
+            match std::path::absolute(&path) {
+                Ok(whole) if whole != Path::new(&path) => {
+                    format!("names {path}, here {}, which {wrong}", whole.display())
+                }
+                _ => format!("names {path}, which {wrong}"),
+            }
+        })
     }
 }
 
