@@ -133,13 +133,20 @@ fn somebody_else_on_the_port_is_said_in_one_sentence() {
 }
 
 #[test]
-fn what_is_still_to_come_says_so() {
+fn what_is_still_to_come_says_so_here_and_in_the_readme() {
     let nobody = SocketAddr::from(([127, 0, 0, 1], port::free()));
-    for command in ["remove", "park", "resume"] {
-        let ran = portals(nobody, &[command, "a1"]);
-        let sentence = format!("b24kafka: portals {command} is not built in this version\n");
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
+    let (before, missing) = readme.split_once("## Not in this version").expect("a section");
+    let add = &["add", "a1", "--endpoint", "https://a.example/rest/", "--refresh-token-file", "none"][..];
+    for command in [add, &["remove", "a1"], &["park", "a1"], &["resume", "a1"]] {
+        let ran = portals(nobody, command);
+        let sentence = format!("b24kafka: portals {} is not built in this version\n", command[0]);
         assert_eq!((ran.code, ran.out.as_str(), ran.err), (Some(1), "", sentence));
+        let name = format!("`portals {}`", command[0]);
+        assert!(missing.contains(&name) && !before.contains(&name), "{name}");
     }
+    let command = "target/release/b24kafka ";
+    assert!(!readme.contains(command), "the README calls the binary by its name alone");
 }
 
 /// Polls as the admin API does: with the right token, and with one answer a portal.
