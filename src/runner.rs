@@ -204,7 +204,8 @@ impl Runner {
             match self.rows.get(&publication.row) {
                 Some(row) => {
                     ids.push(publication.row);
-                    records.push(self.record(row, publication));
+                    let record = self.record(row, publication);
+                    records.push(Record { alone: record.alone || publication.alone, ..record });
                 }
                 // The machine and the rows disagree. Nothing was produced, so nothing may be acknowledged.
                 None => missing.push((publication.row, Delivery::Failed(Hindrance::Passing))),

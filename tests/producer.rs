@@ -56,7 +56,8 @@ fn option(kafka: &mut Kafka, name: &str, value: &str) {
 fn record(topic: &str, key: &str, value: &str) -> Record {
     let mut headers = Headers::default();
     headers.push("ce_id", &[key, "-", value]);
-    Record { topic: topic.to_owned(), key: key.to_owned(), value: value.as_bytes().to_vec(), headers, tombstone: false }
+    let (topic, key, value) = (topic.to_owned(), key.to_owned(), value.as_bytes().to_vec());
+    Record { topic, key, value, headers, tombstone: false, alone: false }
 }
 
 fn records(topic: &str, n: usize) -> Vec<Record> {
@@ -244,6 +245,34 @@ async fn what_the_broker_refuses_is_told_by_class() {
         assert_eq!(publish(&producer, records("t", 1)).await, [delivery], "{error:?}");
         assert_eq!(publish(&producer, records("t", 2)).await, [Delivery::Acknowledged; 2], "after {error:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_hits_what_shares_the_batch_and_a_record_alone_shares_it_with_nobody() {
+    let cluster = cluster();
+    cluster.create_topic("t", 1, 1).expect("topic");
+    let producer = Producer::new(&config(&cluster)).expect("producer");
+    let alone = || records("t", 3).into_iter().map(|record| Record { alone: true, ..record }).collect::<Vec<_>>();
+    // Both ways are known to the broker before it refuses anything.
+    assert_eq!(publish(&producer, records("t", 3)).await, [Delivery::Acknowledged; 3]);
+    assert_eq!(publish(&producer, alone()).await, [Delivery::Acknowledged; 3]);
+    let refused = Delivery::Refused(Refusal::InvalidRecord);
+    let invalid = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD];
+
+    cluster.request_errors(RDKafkaApiKey::Produce, &invalid);
+    assert_eq!(publish(&producer, records("t", 3)).await, [refused; 3], "one batch, one fate");
+    cluster.request_errors(RDKafkaApiKey::Produce, &invalid);
+    // From another queue, at the same time: it must not hide in the batch of a record that is being judged.
+    let busy = async { while publish(&producer, records("t", 20)).await == [Delivery::Acknowledged; 20] {} };
+    let judged = async { publish(&producer, alone()).await };
+    tokio::pin!(busy, judged);
+    let deliveries = tokio::select! {
+        biased;
+        deliveries = &mut judged => deliveries,
+        () = &mut busy => judged.await,
+    };
+    assert!(deliveries.iter().filter(|delivery| **delivery == refused).count() <= 1, "{deliveries:?}");
+    assert!(deliveries.contains(&Delivery::Acknowledged), "{deliveries:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

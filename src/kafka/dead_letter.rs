@@ -44,7 +44,7 @@ impl Recorder {
             }
         }
         value.push(b'}');
-        Record { topic: dead_letter_topic.to_owned(), key, value, headers, tombstone: false }
+        Record { topic: dead_letter_topic.to_owned(), key, value, headers, tombstone: false, alone: true }
     }
 
     fn owner(&self, value: &mut Vec<u8>) {

@@ -75,6 +75,15 @@ pub fn producer(kafka: &Kafka) -> ClientConfig {
     config
 }
 
+/// The settings of a producer that puts each record into a batch of its own.
+///
+/// A broker refuses a whole batch for one record in it. What is refused here is refused for itself.
+pub fn single(kafka: &Kafka) -> ClientConfig {
+    let mut config = producer(kafka);
+    config.set("batch.num.messages", "1").set("linger.ms", "0");
+    config
+}
+
 /// The settings of a client that only asks and administers.
 pub fn admin(kafka: &Kafka) -> ClientConfig {
     let mut config = client(kafka);

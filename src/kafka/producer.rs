@@ -6,27 +6,23 @@
 
 mod batch;
 mod enqueue;
+mod lane;
 mod native;
 
 use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, PoisonError, RwLock, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering::SeqCst},
         mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rdkafka::{ClientConfig, error::KafkaError};
 use tokio::{task::spawn_blocking, time};
 
-use self::{
-    batch::Batch,
-    enqueue::Enqueue,
-    native::{Generation, Shared},
-};
+use self::{batch::Batch, enqueue::Enqueue, lane::Lane, native::Shared};
 use super::{
     counters::{Counters, Failure},
     health::Health,
@@ -55,14 +51,14 @@ pub struct Producer(Arc<Inner>);
 pub struct ProducerError(String);
 
 struct Inner {
-    config: ClientConfig,
     message_timeout: Duration,
     shared: Arc<Shared>,
-    current: RwLock<Arc<Generation>>,
+    /// The way of all records.
+    common: Lane,
+    /// The way of records that have to be alone in their batch: a producer of its own, since all queues share the other.
+    single: Lane,
     topics: Topics,
     closed: AtomicBool,
-    /// The last producer broke because a right is missing.
-    denied: AtomicBool,
     /// The probing thread ends when this is dropped.
     _probing: SyncSender<()>,
 }
@@ -79,18 +75,18 @@ impl Producer {
     /// # Errors
     /// What librdkafka does not accept: a missing file, a combination of options.
     pub fn new(kafka: &Kafka) -> Result<Self, ProducerError> {
-        let config = options::producer(kafka);
         let shared = Shared::new();
-        let generation = Generation::create(&config, 0, &shared).map_err(|error| ProducerError(reason(&error)))?;
+        let common = Lane::new(options::producer(kafka), &shared);
+        common.sound().map_err(|error| ProducerError(reason(&error)))?;
+        let single = Lane::new(options::single(kafka), &shared);
         let (probing, stopped) = sync_channel(1);
         let inner = Arc::new(Inner {
-            config,
             message_timeout: kafka.message_timeout,
             shared,
-            current: RwLock::new(generation),
+            common,
+            single,
             topics: Topics::new(kafka),
             closed: AtomicBool::new(false),
-            denied: AtomicBool::new(false),
             _probing: probing,
         });
         let (weak, topic) = (Arc::downgrade(&inner), kafka.dead_letter_topic.clone());
@@ -123,6 +119,8 @@ impl Producer {
         drop(enqueue);
         batch.seal();
         inner.join(&batch).await;
+        // What broke a producer decides what its records' failures mean.
+        inner.lanes().for_each(Lane::mend);
         inner.deliveries(&records, &batch)
     }
 
@@ -151,7 +149,7 @@ impl Producer {
 
     /// Records in the producer that have no report yet.
     pub fn queued(&self) -> usize {
-        self.0.current().queued()
+        self.0.lanes().filter_map(Lane::current).map(|generation| generation.queued()).sum()
     }
 
     /// Takes no more records, sends what is enqueued, and waits up to `within` for its reports.
@@ -159,45 +157,27 @@ impl Producer {
     /// Returns how many records have none; their rows stay reserved.
     pub async fn close(&self, within: Duration) -> usize {
         self.0.closed.store(true, SeqCst);
-        let generation = self.0.current();
+        let generations: Vec<_> = self.0.lanes().filter_map(Lane::current).collect();
+        let until = Instant::now() + within;
         let flushed = spawn_blocking(move || {
-            // Running out of time is told by the number that is left.
-            let _timed_out = generation.flush(within);
-            generation.queued()
+            for generation in generations {
+                // Running out of time is told by the number that is left.
+                let _timed_out = generation.flush(until.saturating_duration_since(Instant::now()));
+            }
         });
-        flushed.await.unwrap_or_else(|_| self.queued())
+        // Whatever became of it, the number that is left tells.
+        let _joined = flushed.await;
+        self.queued()
     }
 }
 
 impl Inner {
-    fn current(&self) -> Arc<Generation> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        [&self.common, &self.single].into_iter()
     }
 
-    /// The producer, replaced first if it broke while nobody looked.
-    fn sound(&self) -> Arc<Generation> {
-        let current = self.current();
-        let Some(fatal) = current.fatal() else { return current };
-        self.renew(current.number, &fatal);
-        self.current()
-    }
-
-    /// Puts a new producer in the place of a broken one, once.
-    fn renew(&self, broken: u64, fatal: &KafkaError) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if current.number != broken {
-            return;
-        }
-        // Without the right to an idempotent producer every new one breaks in the same way.
-        self.denied.store(Failure::of(fatal) == Failure::Route, SeqCst);
-        match Generation::create(&self.config, broken + 1, &self.shared) {
-            Ok(generation) => {
-                *current = generation;
-                self.shared.counters.count_replaced();
-                tracing::error!(cause = %reason(fatal), generation = broken + 1, "the Kafka producer broke and was replaced");
-            }
-            Err(error) => tracing::error!(error = %reason(&error), "the broken Kafka producer cannot be replaced"),
-        }
+    fn lane(&self, record: &Record) -> &Lane {
+        if record.alone { &self.single } else { &self.common }
     }
 
     async fn ensure_topic(&self, topic: &str) -> Result<(), TopicError> {
@@ -205,9 +185,10 @@ impl Inner {
             return Ok(());
         }
         self.topics.ensure(topic).await?;
-        // The producer may remember that the topic was not there.
-        let (generation, topic) = (self.current(), topic.to_owned());
-        let asked = spawn_blocking(move || generation.ask(&topic, PROBE)).await;
+        // A producer may remember that the topic was not there.
+        let (generations, topic) = (self.lanes().filter_map(Lane::current).collect::<Vec<_>>(), topic.to_owned());
+        let ask = move || generations.iter().try_for_each(|generation| generation.ask(&topic, PROBE));
+        let asked = spawn_blocking(ask).await;
         match asked {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(TopicError::Away(reason(&error))),
@@ -248,8 +229,7 @@ impl Inner {
         let (mut limit, mut done) = (std::pin::pin!(limit), std::pin::pin!(batch.wait()));
         loop {
             let suspicion = self.shared.suspicion.notified();
-            // Letting go of a broken one makes it hand in its tickets.
-            drop(self.sound());
+            self.lanes().for_each(Lane::mend);
             tokio::select! {
                 () = &mut done => return,
                 () = suspicion => {}
@@ -270,7 +250,7 @@ impl Inner {
                 (slot..slot + slots).find_map(|slot| batch.outcome(slot).unwrap_or(Err(Failure::Other)).err());
             deliveries.push(match failure {
                 None => Delivery::Acknowledged,
-                Some(Failure::Fatal) if self.denied.load(SeqCst) => Failure::Route.delivery(),
+                Some(Failure::Fatal) if self.lane(record).is_denied() => Failure::Route.delivery(),
                 Some(failure) => {
                     if failure == Failure::Route {
                         self.topics.forget(&record.topic);
@@ -287,7 +267,7 @@ impl Inner {
 /// Asks a broker whether it answers. Any answer will do, also that the topic is unknown.
 fn probe(inner: &Weak<Inner>, topic: &str) {
     let Some(inner) = inner.upgrade() else { return };
-    if inner.current().ask(topic, PROBE).is_ok() {
+    if inner.common.current().is_some_and(|generation| generation.ask(topic, PROBE).is_ok()) {
         inner.shared.pulse.answered();
     }
 }

@@ -32,6 +32,8 @@ pub struct Record {
     pub headers: Headers,
     /// Whether a record with the same key and headers and a null value follows it.
     pub tombstone: bool,
+    /// Whether no other record may be in its batch.
+    pub alone: bool,
 }
 
 /// Headers with their texts in one buffer: two allocations a record instead of twenty.
@@ -148,6 +150,7 @@ impl Recorder {
             value: self.value(id, event, &time),
             headers,
             tombstone: self.tombstones && event.change == crate::protocol::types::Change::Delete,
+            alone: false,
         }
     }
 

@@ -27,6 +27,8 @@ pub enum Violation {
     I8OwnReservation,
     /// Received = acknowledged + dead-lettered + held.
     I9Conservation,
+    /// A row became a dead letter although nothing is wrong with it: its reader gets less than there was.
+    UndeservedDeadLetter,
 }
 
 /// Checks one step: the state after it, and the actions that it has asked for.

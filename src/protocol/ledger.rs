@@ -37,7 +37,7 @@ struct Entry {
     tried: bool,
     /// A newer row may have gone before it.
     late: bool,
-    /// It is being produced with nothing beside it, so a refusal is meant for it.
+    /// It is being produced in a batch of its own, so a refusal is meant for it.
     alone: bool,
     /// An acknowledgement has been counted for it.
     settled: bool,
@@ -54,6 +54,9 @@ pub struct Publication {
     pub redelivery: bool,
     /// A newer row of this queue has been published before it (`b24_late`).
     pub late: bool,
+    /// It has to go in a batch of its own, which no record of any queue shares: it was refused in a batch, or it is a dead
+    /// letter, which one that the broker does not take must not hold up.
+    pub alone: bool,
 }
 
 /// How a row has left the number of those that are held.
@@ -107,15 +110,22 @@ impl Ledger {
         let before = |id: &RowId| suspect.is_none_or(|suspect| *id < suspect);
         let mut due: Vec<RowId> =
             self.rows.iter().filter(|(id, e)| e.state == State::Waiting && before(id)).map(|(id, _)| *id).collect();
-        if due.is_empty() {
+        // A row that merely happens to be the only one may share its batch with rows of other queues.
+        let alone = due.is_empty();
+        if alone {
             due.extend(suspect);
         }
-        let alone = due.len() == 1;
         let mut out = Vec::with_capacity(due.len());
         for id in due {
             let Some(entry) = self.rows.get_mut(&id) else { continue };
             let redelivery = entry.recovered || entry.tried;
-            out.push(Publication { row: id, refused: entry.refused, redelivery, late: entry.late });
+            out.push(Publication {
+                row: id,
+                refused: entry.refused,
+                redelivery,
+                late: entry.late,
+                alone: alone || entry.refused.is_some(),
+            });
             (entry.state, entry.alone, entry.tried) = (State::Sent, alone, true);
             if self.seeded.has(Bug::ClearBeforeAcknowledgement) {
                 (entry.state, entry.settled) = (State::Acknowledged, true);

@@ -29,7 +29,12 @@ pub enum Move {
 pub enum Report {
     AllWell,
     AllFailed,
-    OneFailed { index: usize, written: Written },
+    /// A record of another queue was in the batch, and the broker refused all of it.
+    RefusedForAnother,
+    OneFailed {
+        index: usize,
+        written: Written,
+    },
 }
 
 /// Whether a record that was reported as failed is in the log.
@@ -70,7 +75,7 @@ impl World {
             }
         }
         if !self.pending.is_empty() && self.budget.produce_failures > 0 {
-            moves.push(Move::Report(Report::AllFailed));
+            moves.extend([Report::AllFailed, Report::RefusedForAnother].map(Move::Report));
             for index in 0..self.pending.len() {
                 for written in [Written::No, Written::Yes, Written::Later] {
                     moves.push(Move::Report(Report::OneFailed { index, written }));

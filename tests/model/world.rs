@@ -334,14 +334,15 @@ impl World {
             let row = publication.row;
             let (version, _) = self.payload.get(&row).copied().unwrap_or_default();
             let failed = match report {
-                Report::AllWell => None,
+                Report::AllWell | Report::RefusedForAnother => None,
                 Report::AllFailed => Some(Written::No),
                 Report::OneFailed { index: at, written } => (at == index).then_some(written),
             };
+            let refused = refused || (report == Report::RefusedForAnother && !publication.alone);
             let delivery = match failed {
                 None if refused && publication.refused.is_none() => Delivery::Refused(Refusal::InvalidRecord),
                 None => {
-                    self.write(publication)?;
+                    self.write(setup, publication)?;
                     self.acknowledged.insert((row, version));
                     Delivery::Acknowledged
                 }
@@ -349,7 +350,7 @@ impl World {
                     match written {
                         Written::No => {}
                         Written::Yes if refused => {}
-                        Written::Yes => self.write(publication)?,
+                        Written::Yes => self.write(setup, publication)?,
                         Written::Later => self.ghosts.push((row, version)),
                     }
                     Delivery::Failed(Hindrance::Passing)
@@ -362,8 +363,11 @@ impl World {
     }
 
     /// A record reaches the log. Its order matters for the first delivery only, and for what does not say that it is late.
-    fn write(&mut self, publication: &Publication) -> Step {
+    fn write(&mut self, setup: &Setup, publication: &Publication) -> Step {
         let row = publication.row;
+        if publication.refused.is_some() && setup.poison != Some(row.get()) {
+            return Err(Violation::UndeservedDeadLetter);
+        }
         let first = self.delivered.insert(row);
         let entity = |id: &RowId| self.payload.get(id).map(|(_, entity)| *entity);
         let overtaken = self.delivered.range(row..).any(|later| *later != row && entity(later) == entity(&row));
@@ -384,7 +388,7 @@ impl World {
         }
         if produced {
             for publication in std::mem::take(&mut self.pending) {
-                self.write(&publication)?;
+                self.write(setup, &publication)?;
             }
         }
         self.pending.clear();

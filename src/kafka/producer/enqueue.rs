@@ -26,7 +26,8 @@ const SECOND_LOOK: Duration = Duration::from_millis(20);
 /// One publication on its way into the queue.
 pub(super) struct Enqueue<'a> {
     inner: &'a Inner,
-    generation: Arc<Generation>,
+    /// The producers that records have gone to: the common one and that of records alone.
+    generations: [Option<Arc<Generation>>; 2],
     batch: &'a Arc<Batch>,
     /// Topics that nothing goes to any more, so that nothing overtakes what failed.
     barred: HashMap<&'a str, Failure>,
@@ -39,7 +40,7 @@ struct Waiting<'a>(&'a Shared);
 
 impl<'a> Enqueue<'a> {
     pub fn new(inner: &'a Inner, batch: &'a Arc<Batch>, barred: HashMap<&'a str, Failure>) -> Self {
-        Self { inner, generation: inner.sound(), batch, barred, stopped: None }
+        Self { inner, generations: [None, None], batch, barred, stopped: None }
     }
 
     /// Enqueues all records in order; what cannot be is settled in the batch.
@@ -69,18 +70,34 @@ impl<'a> Enqueue<'a> {
             self.stopped = Some(Failure::Other);
             return Err(Failure::Other);
         }
-        match self.generation.send(record, tombstone, self.batch.ticket(slot)) {
+        let generation = match self.generation(record) {
+            Ok(generation) => generation,
+            Err(error) => return Err(self.refused(record, None, &error)),
+        };
+        match generation.send(record, tombstone, self.batch.ticket(slot)) {
             Ok(()) => Ok(()),
             Err((KafkaError::MessageProduction(Code::QueueFull), ticket)) => {
-                let sent = self.when_there_is_room(record, tombstone, ticket).await;
-                sent.map_err(|error| self.refused(record, &error))
+                let sent = self.when_there_is_room(&generation, record, tombstone, ticket).await;
+                sent.map_err(|error| self.refused(record, Some(&generation), &error))
             }
-            Err((error, _)) => Err(self.refused(record, &error)),
+            Err((error, _)) => Err(self.refused(record, Some(&generation), &error)),
         }
+    }
+
+    /// The producer that a record goes to; the same one for all of a publication, so that a change of producers in the
+    /// middle lets nothing overtake.
+    fn generation(&mut self, record: &Record) -> Result<Arc<Generation>, KafkaError> {
+        let place = &mut self.generations[usize::from(record.alone)];
+        if let Some(generation) = place {
+            return Ok(Arc::clone(generation));
+        }
+        let generation = self.inner.lane(record).sound()?;
+        Ok(Arc::clone(place.insert(generation)))
     }
 
     async fn when_there_is_room(
         &self,
+        generation: &Generation,
         record: &Record,
         tombstone: bool,
         mut ticket: Box<Ticket>,
@@ -90,7 +107,7 @@ impl<'a> Enqueue<'a> {
         loop {
             // Listening starts before the attempt, so that no report between the two goes unheard.
             let progress = shared.progress.notified();
-            ticket = match self.generation.send(record, tombstone, ticket) {
+            ticket = match generation.send(record, tombstone, ticket) {
                 Err((KafkaError::MessageProduction(Code::QueueFull), ticket)) => ticket,
                 sent => return sent.map_err(|(error, _)| error),
             };
@@ -103,7 +120,7 @@ impl<'a> Enqueue<'a> {
     }
 
     /// What an error at the door means for the rest of the publication.
-    fn refused(&mut self, record: &'a Record, error: &KafkaError) -> Failure {
+    fn refused(&mut self, record: &'a Record, generation: Option<&Arc<Generation>>, error: &KafkaError) -> Failure {
         let failure = Failure::of(error);
         match failure {
             // Only this one: it is dealt with alone, and none of the later ones has to wait for it.
@@ -113,8 +130,9 @@ impl<'a> Enqueue<'a> {
             }
             Failure::Fatal => {
                 self.stopped = Some(failure);
-                if let Some(fatal) = self.generation.fatal() {
-                    self.inner.renew(self.generation.number, &fatal);
+                generation.into_iter().for_each(|generation| generation.suspected());
+                if let Some((number, fatal)) = generation.and_then(|g| g.fatal().map(|fatal| (g.number, fatal))) {
+                    self.inner.lane(record).renew(number, &fatal);
                 }
             }
             Failure::Timeout | Failure::Transport | Failure::Replicas | Failure::Other => {

@@ -93,6 +93,11 @@ impl Generation {
         Some(KafkaError::Global(code))
     }
 
+    /// It has refused a record because it is broken, which may come before the error itself is told.
+    pub fn suspected(&self) {
+        self.suspect.store(true, SeqCst);
+    }
+
     /// Enqueues one record, or its tombstone; never blocks. The ticket comes back with an error.
     pub fn send(&self, record: &Record, tombstone: bool, ticket: Box<Ticket>) -> Result<(), (KafkaError, Box<Ticket>)> {
         let Some(native) = &self.native else {
@@ -144,6 +149,10 @@ impl ProducerContext for Reports {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(Failure::of(error)),
         };
+        if outcome == Err(Failure::Fatal) {
+            // The error itself may be told later than the records that it fails.
+            self.suspect.store(true, SeqCst);
+        }
         self.shared.count(outcome);
         ticket.settle(outcome);
         if self.shared.waiting.load(SeqCst) > 0 {
