@@ -104,15 +104,18 @@ impl CallError {
     }
 
     pub(super) fn cleared(&self) -> Cleared {
-        if self.refused() { Cleared::Refused } else { Cleared::Unknown }
+        if self.refused() { Cleared::Refused { retry_after: self.hint() } } else { Cleared::Unknown }
+    }
+
+    fn hint(&self) -> Option<Millis> {
+        self.retry_after.map(|span| Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
     pub(super) fn read<R>(&self) -> ReadAnswer<R> {
         if !self.refused() {
             return ReadAnswer::Unknown;
         }
-        let retry_after = self.retry_after.map(|span| Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)));
-        ReadAnswer::Refused { retry_after, smaller: matches!(self.trouble, Trouble::OperationTime { .. }) }
+        ReadAnswer::Refused { retry_after: self.hint(), smaller: matches!(self.trouble, Trouble::OperationTime { .. }) }
     }
 }
 

@@ -61,7 +61,10 @@ pub enum Cleared {
     /// The portal said that it is done.
     Done,
     /// It was certainly not executed.
-    Refused,
+    Refused {
+        /// When asking again makes sense, if the portal or the edge knows; a span from now.
+        retry_after: Option<Millis>,
+    },
     /// It may have been executed, or may still be.
     Unknown,
 }

@@ -250,6 +250,11 @@ impl Ledger {
         self.rows.values().any(Self::may_clear)
     }
 
+    /// Whether a clear is on its way, or has failed and is to be asked for again.
+    pub fn is_confirming(&self) -> bool {
+        self.rows.values().any(|entry| entry.state == State::Confirming)
+    }
+
     /// Whether this row is known here, in any state.
     pub fn contains(&self, row: RowId) -> bool {
         self.rows.contains_key(&row)

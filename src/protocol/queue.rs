@@ -54,6 +54,10 @@ pub struct Queue {
     idle: IdleSchedule,
     /// After trouble with the portal.
     portal: Backoff,
+    /// After a `get` that failed, or whose method has to rest.
+    get: Backoff,
+    /// The same for scans.
+    scan: Backoff,
     /// After trouble with Kafka.
     kafka: Backoff,
     /// After trouble that an operator has to end.
@@ -73,6 +77,8 @@ impl Queue {
             pages: ScanPages::new(held_limit(settings.limit_max)),
             idle: IdleSchedule::new(settings.poll_min, settings.poll_max),
             portal: Backoff::new(Millis::secs(1), Millis::secs(60)),
+            get: Backoff::new(Millis::secs(1), Millis::secs(60)),
+            scan: Backoff::new(Millis::secs(1), Millis::secs(60)),
             kafka: Backoff::new(Millis(500), Millis::secs(30)),
             route: Backoff::new(Millis::secs(10), Millis::secs(60)),
             seeded: Seeded::default(),
@@ -85,7 +91,9 @@ impl Queue {
             Input::TakeOver => self.take_over(now),
             Input::Wake => self.idle.wake(now),
             Input::Resume => {
-                self.portal.reset();
+                for backoff in [&mut self.portal, &mut self.get, &mut self.scan] {
+                    backoff.reset();
+                }
                 self.route.cut();
                 self.idle.wake(now);
             }
@@ -110,10 +118,7 @@ impl Queue {
         let after_trouble = |at: Millis| self.portal.until().map_or(at, |until| at.max(until));
         let produce = self.ledger.has_unpublished().then(|| self.produce_at());
         let confirm = self.ledger.has_clearable().then(|| after_trouble(Millis(0)));
-        let read = (produce.is_none()).then(|| {
-            let scan = self.recovery.due_at().unwrap_or(self.idle.next());
-            after_trouble(scan.min(self.idle.next()))
-        });
+        let read = if produce.is_none() { self.next_read_at().map(after_trouble) } else { None };
         [produce, confirm, read].into_iter().flatten().min()
     }
 
@@ -130,6 +135,16 @@ impl Queue {
     /// The request that is on its way.
     pub fn on_its_way(&self) -> Option<&Exchange> {
         self.on_its_way.as_ref()
+    }
+
+    /// Whether rows may be reserved by a request of ours without our knowing: what a drain leaves to the next take-over.
+    pub fn may_hide(&self) -> bool {
+        self.recovery.may_hide()
+    }
+
+    /// Whether rows wait for somebody to mend a topic or a right.
+    pub fn is_barred(&self) -> bool {
+        self.route.until().is_some()
     }
 
     /// Whether the queue is at rest after a drain.
@@ -155,26 +170,42 @@ impl Queue {
             self.recovery.unknown_get(now, true);
             return;
         };
-        let mut all_done = true;
+        let (mut all_done, mut hint) = (true, None);
         let before = self.ledger.len();
         for (index, clear) in exchange.clears.iter().enumerate() {
             let outcome = answer.clears.get(index).copied().unwrap_or(Cleared::Unknown);
             all_done &= outcome == Cleared::Done;
+            if let Cleared::Refused { retry_after } = outcome {
+                hint = hint.max(retry_after);
+            }
             self.ledger.cleared(clear, outcome);
         }
         let cleared = before - self.ledger.len();
         if cleared > 0 {
             out.push(Action::Note(Fact::Cleared(cleared)));
         }
-        let hint = match &answer.read {
-            ReadAnswer::Refused { retry_after, .. } => *retry_after,
-            _ => None,
+        let (of_read, rests) = match &answer.read {
+            ReadAnswer::Refused { retry_after, smaller } => (*retry_after, *smaller),
+            _ => (None, false),
         };
         let read_well = self.read(now, exchange.read, answer.read, all_done, out);
-        if all_done && read_well {
+        let method = match exchange.read {
+            Some(Read::Reserve { .. }) => Some(&mut self.get),
+            Some(Read::Scan { .. }) => Some(&mut self.scan),
+            None => None,
+        };
+        if let Some(method) = method {
+            if read_well {
+                method.reset();
+            } else {
+                method.failed(now, of_read);
+            }
+        }
+        // A method that has to rest says nothing about the others.
+        if all_done && (read_well || rests) {
             self.portal.reset();
         } else {
-            self.portal.failed(now, hint);
+            self.portal.failed(now, hint.max(if rests { None } else { of_read }));
         }
     }
 
@@ -295,10 +326,11 @@ impl Queue {
             return;
         }
         if self.portal.is_over(now) {
+            let may_reserve = !self.ledger.is_confirming();
             let (clears, all) = self.ledger.clears();
             // A scan would meet rows of ours that this request does not confirm.
             let room = if all { BATCH_COMMANDS - clears.len() } else { 0 };
-            let read = self.next_read(now, room);
+            let read = self.next_read(now, room, may_reserve);
             if read.is_some() || !clears.is_empty() {
                 let exchange = Exchange { clears, read };
                 self.on_its_way = Some(exchange.clone());
@@ -314,18 +346,29 @@ impl Queue {
     }
 
     /// What to read in the next exchange, with so many commands. Nothing while rows of ours have to be produced: they come
-    /// first.
-    fn next_read(&mut self, now: Millis, room: usize) -> Option<Read> {
+    /// first. And nothing is reserved while a clear has failed, or what is not confirmed would grow without end.
+    fn next_read(&mut self, now: Millis, room: usize, may_reserve: bool) -> Option<Read> {
         if room == 0 || self.ledger.has_unpublished() {
             return None;
         }
         let draining = self.life == Life::Draining;
-        if self.recovery.is_urgent() || (self.recovery.is_due(now) && !draining) {
+        let scan = self.recovery.is_urgent() || (self.recovery.is_due(now) && !draining);
+        if scan && self.scan.is_over(now) {
             let pages = u8::try_from(room).unwrap_or(u8::MAX).min(self.pages.get()).max(1);
             return Some(Read::Scan { after: self.recovery.position(now), pages });
         }
-        let poll = !draining && (self.idle.next() <= now || self.ledger.has_clearable());
-        poll.then(|| Read::Reserve { limit: self.limit.get() })
+        let poll = !draining && may_reserve && self.get.is_over(now);
+        let due = self.idle.next() <= now || self.ledger.has_clearable();
+        (poll && due).then(|| Read::Reserve { limit: self.limit.get() })
+    }
+
+    /// When the next read is due, if nothing else comes before it.
+    fn next_read_at(&self) -> Option<Millis> {
+        let draining = self.life == Life::Draining;
+        let scan = self.recovery.due_at().filter(|_| !draining || self.recovery.is_urgent());
+        let scan = scan.map(|due| self.scan.until().map_or(due, |until| due.max(until)));
+        let poll = self.get.until().map_or(self.idle.next(), |until| self.idle.next().max(until));
+        [scan, Some(poll).filter(|_| !draining && !self.ledger.is_confirming())].into_iter().flatten().min()
     }
 
     /// The queue with a deliberate fault, for the model.
@@ -343,7 +386,7 @@ impl Queue {
     pub fn rebase(&mut self, now: Millis) {
         self.recovery.rebase(now);
         self.idle.rebase(now);
-        for backoff in [&mut self.portal, &mut self.kafka, &mut self.route] {
+        for backoff in [&mut self.portal, &mut self.get, &mut self.scan, &mut self.kafka, &mut self.route] {
             backoff.rebase(now);
         }
         self.ledger.forget_sums();

@@ -27,12 +27,14 @@ pub struct Recovery {
     every: Option<Millis>,
     /// The present scan: `Some(after)` is its position.
     progress: Option<Option<RowId>>,
+    /// Until then a `get` of ours whose outcome is unknown may still be executed.
+    alive: Option<Millis>,
 }
 
 impl Recovery {
     /// No scan is due yet. `every` is the span between idle sweeps.
     pub fn new(every: Option<Millis>) -> Self {
-        Self { urgent: None, next: None, last: None, sweep: None, every, progress: None }
+        Self { urgent: None, next: None, last: None, sweep: None, every, progress: None, alive: None }
     }
 
     /// The queue was taken over: its former owner may have left reservations, and requests on their way.
@@ -50,9 +52,16 @@ impl Recovery {
     /// left a moment ago, so the time at which it was asked for says nothing.
     pub fn unknown_get(&mut self, now: Millis, late_scan: bool) {
         self.urgent = Some(now);
+        let dead = now.plus(REQUEST_LIFE).plus(MARGIN);
+        self.alive = Some(dead);
         if late_scan {
-            self.add(now.plus(REQUEST_LIFE).plus(MARGIN));
+            self.add(dead);
         }
+    }
+
+    /// Whether a request of ours may have reserved rows, or may still, that no scan has looked for since it must be dead.
+    pub fn may_hide(&self) -> bool {
+        self.urgent.is_some() || self.alive.is_some() || self.progress.is_some()
     }
 
     fn add(&mut self, due: Millis) {
@@ -95,6 +104,7 @@ impl Recovery {
         let passed = |due: Option<Millis>| due.filter(|due| *due > now);
         self.next = passed(self.next);
         self.last = passed(self.last);
+        self.alive = passed(self.alive);
         if self.next.is_none() {
             self.next = self.last.take();
         }
@@ -125,7 +135,7 @@ impl Recovery {
     /// Moves the origin of time to `now`, for the model.
     #[cfg(test)]
     pub fn rebase(&mut self, now: Millis) {
-        for due in [&mut self.urgent, &mut self.next, &mut self.last, &mut self.sweep] {
+        for due in [&mut self.urgent, &mut self.next, &mut self.last, &mut self.sweep, &mut self.alive] {
             *due = due.map(|due| due.since(now));
         }
     }

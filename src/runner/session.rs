@@ -124,6 +124,11 @@ impl Session {
                     *retry_after = obstacle.retry_after.or(*retry_after);
                     *smaller |= obstacle.smaller;
                 }
+                for cleared in &mut answer.clears {
+                    if let Cleared::Refused { retry_after } = cleared {
+                        *retry_after = retry_after.or(obstacle.retry_after);
+                    }
+                }
                 answer
             }
             Err(obstacle) => failed(exchange, &obstacle),
@@ -259,10 +264,10 @@ fn outcome_of(error: &CallError) -> CallOutcome {
 fn failed(exchange: &Exchange, obstacle: &Obstacle) -> Answer<Row> {
     let (cleared, read) = if obstacle.refused {
         let retry_after = obstacle.retry_after;
-        (Cleared::Refused, ReadAnswer::Refused { retry_after, smaller: obstacle.smaller })
+        (Cleared::Refused { retry_after }, ReadAnswer::Refused { retry_after, smaller: obstacle.smaller })
     } else {
         (Cleared::Unknown, ReadAnswer::Unknown)
     };
-    let read = if exchange.read.is_none() && obstacle.retry_after.is_none() { ReadAnswer::NotAsked } else { read };
+    let read = if exchange.read.is_none() { ReadAnswer::NotAsked } else { read };
     Answer { clears: vec![cleared; exchange.clears.len()], read }
 }

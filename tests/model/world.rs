@@ -153,7 +153,8 @@ impl World {
                     refused = std::mem::take(&mut request.sent.0).len();
                 }
                 let read = self.execute_awaited()?.read;
-                self.feed(Input::Exchanged(Answer { clears: vec![Cleared::Refused; refused], read }), Millis(0))?;
+                let clears = vec![Cleared::Refused { retry_after: None }; refused];
+                self.feed(Input::Exchanged(Answer { clears, read }), Millis(0))?;
             }
             Move::AwaitedSelects => {
                 if let Some(mut request) = self.awaited.take() {

@@ -1,5 +1,7 @@
 //! One queue, told as stories; the exhaustive part is `tests/model.rs`.
 
+mod pauses;
+
 use super::{
     super::{
         exchange::{BATCH_COMMANDS, CLEAR_IDS, Clear},
@@ -188,7 +190,7 @@ fn a_clear_of_unknown_outcome_is_asked_for_again_before_anything_found_is_believ
     assert!(matches!(exchange(&actions).read, Some(Read::Scan { .. })));
     let own = vec![(process("p"), rows(1..=1)[0])];
     assert!(
-        story.listed(own, false, &[Cleared::Refused]).is_empty(),
+        story.listed(own, false, &[Cleared::Refused { retry_after: None }]).is_empty(),
         "our own row, not yet cleared: not published again"
     );
     let actions = story.at_deadline();

@@ -108,7 +108,7 @@ fn what_the_answer_does_not_say_is_unknown() {
 fn errors_of_single_commands() {
     let error = r#"{"get":{"error":"OPERATION_TIME_LIMIT","error_description":"x"},"c1":{"error":"ERROR_ARGUMENT"},"c2":{"error":"ERROR_CORE"}}"#;
     let exchanged = batch(&reserve(3), r#"{"c0":true}"#, error);
-    assert_eq!(exchanged.answer.clears, [Cleared::Done, Cleared::Refused, Cleared::Unknown]);
+    assert_eq!(exchanged.answer.clears, [Cleared::Done, Cleared::Refused { retry_after: None }, Cleared::Unknown]);
     assert_eq!(exchanged.answer.read, ReadAnswer::Refused { retry_after: Some(Millis::secs(70)), smaller: true });
     assert_eq!(exchanged.trouble.expect("trouble").trouble, Trouble::OperationTime { until: Some(1_795_515_400) });
     let exchanged = batch(&reserve(0), "[]", r#"{"get":{"error":"WRONG_LICENSE"}}"#);
