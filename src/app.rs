@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod check;
+mod health;
 pub mod view;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -19,7 +20,7 @@ use crate::{
         template::{KeyTemplate, TopicTemplate},
     },
     metrics::Metrics,
-    protocol::types::Millis,
+    protocol::types::{Millis, PortalId},
     registry::Registry,
     runner::{
         Settings, Shared,
@@ -72,6 +73,13 @@ pub enum AppError {
         /// Rows received and not acknowledged.
         held: u64,
     },
+    /// Tokens that the OAuth server has granted could not be stored before the end: their portals are lost until the
+    /// application is installed on them again.
+    #[error(
+        "stopped, and new tokens of {} could not be stored: mend the registry's directory and install the application there again",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    TokensLost(Vec<PortalId>),
 }
 
 /// A bridge that runs.
@@ -98,11 +106,20 @@ impl App {
         let producer = Producer::new(&config.kafka)?;
         let (ready, is_ready) = watch::channel(false);
         let portals = view::Portals::default();
-        let view =
-            view::build(is_ready, producer.clone(), metrics.clone(), portals.clone(), config.admin.token.clone());
+        let heart = view::Heart::default();
+        let view = view::build(view::Sources {
+            ready: is_ready,
+            producer: producer.clone(),
+            metrics: metrics.clone(),
+            portals: portals.clone(),
+            heart: heart.clone(),
+            token: config.admin.token.clone(),
+            silence: 2 * config.fetch.poll_max + config.fetch.request_timeout,
+        });
         let (admin, serve) = admin::listen(config.admin.listen, view).await?;
         let mut serving = tokio::task::JoinSet::new();
         serving.spawn(serve);
+        serving.spawn(heart.beat());
         tracing::info!(%admin, "the admin listener is up");
 
         tokio::select! {
@@ -177,10 +194,20 @@ impl App {
         if let Some(broken) = broken {
             return Err(AppError::Broken(broken));
         }
+        if !rest.lost.is_empty() {
+            return Err(AppError::TokensLost(rest.lost));
+        }
         if rest.queues > 0 {
             return Err(AppError::Unfinished { queues: rest.queues, held: rest.held });
         }
-        tracing::info!("stopped: nothing is left reserved by this process");
+        if rest.hiding > 0 {
+            tracing::warn!(
+                queues = rest.hiding,
+                "stopped; a request whose outcome is unknown may have reserved rows, or may still: the next start recovers them",
+            );
+        } else {
+            tracing::info!("stopped: nothing is left reserved by this process");
+        }
         Ok(())
     }
 }

@@ -1,13 +1,14 @@
 //! From portals to runners: who is served, by which tasks, until when.
 
 pub mod portal;
+pub mod upkeep;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    bitrix::client::Client,
+    bitrix::{client::Client, oauth},
     config::{app::App, portals},
     metrics::{
         Metrics,
@@ -43,19 +44,24 @@ pub struct Fleet {
 }
 
 /// How a drain ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rest {
     /// Queues that did not come to rest in time.
     pub queues: usize,
     /// Rows that are reserved and not acknowledged; the next start recovers them.
     pub held: u64,
+    /// Queues of which a `get` of unknown outcome may have reserved rows, or may still; the next start recovers those too.
+    pub hiding: usize,
+    /// Portals whose new tokens were granted and could not be stored: they have to be installed again.
+    pub lost: Vec<PortalId>,
 }
 
 /// Portals are first called within this span, so that a start is no storm; a single portal does not wait.
 const SPREAD_PER_PORTAL: Duration = Duration::from_millis(20);
 
-/// How long a token refresh that is under way may hold up a stop, beyond the grace period.
-const REFRESH_GRACE: Duration = Duration::from_secs(5);
+/// How long tokens that are being refreshed or stored may hold up a stop, beyond the grace period: longer than a refresh
+/// can take.
+const TOKENS_GRACE: Duration = oauth::TIMEOUT.saturating_add(Duration::from_secs(5));
 
 impl Fleet {
     /// Starts a task for each portal of the registry and of the configuration.
@@ -102,21 +108,29 @@ impl Fleet {
             portal.drain().await;
         }
         let finished = tokio::time::timeout(grace, async { while self.tasks.join_next().await.is_some() {} }).await;
-        let rest = Rest {
-            queues: if finished.is_ok() { 0 } else { self.portals.iter().map(|portal| portal.busy()).sum() },
-            held: self.portals.iter().map(|portal| portal.held()).sum(),
-        };
+        let queues = if finished.is_ok() { 0 } else { self.portals.iter().map(|portal| portal.busy()).sum() };
         self.tasks.shutdown().await;
-        // A refresh that was granted and not stored loses the portal: the last thing to wait for.
-        let settled = async {
-            for portal in &self.portals {
-                portal.session().settled().await;
-            }
-        };
-        if tokio::time::timeout(REFRESH_GRACE, settled).await.is_err() {
-            tracing::warn!("stopped while tokens were being refreshed");
+        Rest {
+            queues,
+            held: self.portals.iter().map(|portal| portal.held()).sum(),
+            hiding: self.portals.iter().map(|portal| portal.hiding()).sum(),
+            lost: self.settle_tokens().await,
         }
-        rest
+    }
+
+    /// A pair that was granted and not stored is the only living one: the last thing to wait for. Returns whose could not
+    /// be saved.
+    async fn settle_tokens(&self) -> Vec<PortalId> {
+        let until = tokio::time::Instant::now() + TOKENS_GRACE;
+        let mut settling = JoinSet::new();
+        for portal in &self.portals {
+            let portal = portal.clone();
+            settling.spawn(async move {
+                let settled = tokio::time::timeout_at(until, portal.session().settle()).await;
+                (!settled.unwrap_or(false)).then(|| portal.id().clone())
+            });
+        }
+        settling.join_all().await.into_iter().flatten().collect()
     }
 }
 

@@ -44,6 +44,15 @@ impl Registry {
         blocking(move || file.store(&record)).await
     }
 
+    /// The record as it is stored now; see [`FileRegistry::load`].
+    ///
+    /// # Errors
+    /// As [`FileRegistry::load`].
+    pub async fn load(&self, member_id: PortalId) -> Result<Option<PortalRecord>, RegistryError> {
+        let file = Arc::clone(&self.file);
+        blocking(move || file.load(&member_id)).await
+    }
+
     /// Removes a record durably; see [`FileRegistry::remove`].
     ///
     /// # Errors

@@ -1,26 +1,28 @@
 //! What the admin listener shows, computed from what the parts know at the moment of the question.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use secrecy::SecretString;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
+use super::health;
 use crate::{
     fleet::{self, portal::Portal},
-    http::admin::{Broker, Health, PortalView, QueueView, View},
+    http::admin::{Polled, PortalView, QueueView, UnboundView, View},
     kafka::producer::Producer,
     metrics::{
         Metrics,
         labels::{Mode, PortalState, ProduceFailure},
     },
-    runner::{Command, clock::unix_seconds},
+    runner::standing::Reason,
 };
 
-/// Rows that are held for longer than this, in seconds, are not waiting for a slow broker: somebody has to act.
-const HELD_PATIENCE: f64 = 120.0;
+/// The heart beats this often, and a process whose heart has not beaten for that long hangs.
+const BEAT: Duration = Duration::from_secs(1);
+const HANGS: Duration = Duration::from_secs(15);
 
 /// The portals that are shown; empty until they are started.
 #[derive(Clone, Default)]
@@ -37,22 +39,60 @@ impl Portals {
     }
 }
 
+/// When the loop that every task of the process shares last turned.
+#[derive(Clone, Debug)]
+pub struct Heart(Arc<Mutex<Instant>>);
+
+impl Default for Heart {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+}
+
+impl Heart {
+    /// Beats until it is dropped.
+    pub async fn beat(self) {
+        let mut ticks = tokio::time::interval(BEAT);
+        loop {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ticks.tick().await;
+        }
+    }
+
+    fn beats(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < HANGS
+    }
+}
+
+/// What the answers are computed from.
+pub struct Sources {
+    /// The latch of `/ready`.
+    pub ready: watch::Receiver<bool>,
+    /// The producer.
+    pub producer: Producer,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The portals.
+    pub portals: Portals,
+    /// Whether the process's loops turn.
+    pub heart: Heart,
+    /// For calls that change something.
+    pub token: Option<SecretString>,
+    /// How long a portal that works well may say nothing.
+    pub silence: Duration,
+}
+
 /// Ties the listener's questions to the parts that know the answers.
-pub fn build(
-    ready: watch::Receiver<bool>,
-    producer: Producer,
-    metrics: Arc<Metrics>,
-    portals: Portals,
-    token: Option<SecretString>,
-) -> Arc<View> {
-    let shown = portals.clone();
+pub fn build(sources: Sources) -> Arc<View> {
+    let Sources { ready, producer, metrics, portals, heart, token, silence } = sources;
+    let (shown, counted, polled) = (portals.clone(), portals.clone(), portals.clone());
     let queued = producer.clone();
-    let counted = portals.clone();
-    let polled = portals.clone();
+    // Two scrapes at once would both add what neither has seen yet.
+    let scrape = Mutex::new(());
     Arc::new(View {
         ready,
-        health: Box::new(move || health(&producer, &counted.get())),
+        health: Box::new(move || health::of(&producer, &counted.get(), silence)),
         metrics: Box::new(move || {
+            let _one_at_a_time = scrape.lock().unwrap_or_else(PoisonError::into_inner);
             fleet::gauge(&portals.get(), &metrics);
             metrics.producer_queue_messages.set(i64::try_from(queued.queued()).unwrap_or(i64::MAX));
             let fatal = metrics.produce_failures.with_label_values(&[ProduceFailure::Fatal.as_str()]);
@@ -60,50 +100,21 @@ pub fn build(
             metrics.expose().map_err(|error| error.to_string())
         }),
         token,
-        poll: Box::new(move |member_id| {
-            let all = polled.get();
-            let Some(portal) = all.iter().find(|portal| portal.id().as_str() == member_id) else { return false };
-            portal.command(Command::Wake);
-            true
-        }),
+        poll: Box::new(move |member_id| polled.get().iter().find(|p| p.id().as_str() == member_id).map(poll)),
         portals: Box::new(move || shown.get().iter().map(show).collect()),
+        live: Box::new(move || heart.beats()),
     })
 }
 
-fn health(producer: &Producer, portals: &[Arc<Portal>]) -> Health {
-    let broker = producer.health();
-    let states = PortalState::ALL.iter().map(|state| {
-        let is = |portal: &&Arc<Portal>| portal.session().standing().snapshot().state == *state;
-        (state.as_str(), portals.iter().filter(is).count() as u64)
-    });
-    let states: BTreeMap<&'static str, u64> = states.collect();
-    let mut problems = Vec::new();
-    if !broker.answering {
-        problems.push("the Kafka broker does not answer".to_owned());
-    }
-    if !broker.acknowledging {
-        problems.push("the Kafka broker does not acknowledge".to_owned());
-    }
-    let oldest = portals.iter().filter_map(|portal| portal.held_since()).reduce(f64::min);
-    if let Some(held) = oldest.map(|since| unix_seconds() - since).filter(|held| *held > HELD_PATIENCE) {
-        problems.push(format!("rows have been waiting {held:.0} s for Kafka to acknowledge them"));
-    }
-    let parked = states.get(PortalState::Parked.as_str()).copied().unwrap_or_default();
-    if parked > 0 && parked == portals.len() as u64 {
-        problems.push("every portal is parked".to_owned());
-    }
-    Health {
-        healthy: problems.is_empty(),
-        problems,
-        broker: Broker {
-            answering: broker.answering,
-            acknowledging: broker.acknowledging,
-            last_answer_seconds: broker.last_answer.map(|ago| ago.as_secs()),
-            last_acknowledgement_seconds: broker.last_acknowledgement.map(|ago| ago.as_secs()),
-        },
-        portals: states,
-        rows_held: portals.iter().map(|portal| portal.held()).sum(),
-    }
+fn poll(portal: &Arc<Portal>) -> Polled {
+    let before = portal.session().standing().snapshot();
+    portal.resume();
+    let message = match before.state {
+        PortalState::Parked => "it was parked; it is tried again now",
+        PortalState::Starting => "it is being started; that is tried again now",
+        _ => "its queues are polled now",
+    };
+    Polled { state: before.state.as_str(), reason: before.reason.map(Reason::as_str), message }
 }
 
 fn show(portal: &Arc<Portal>) -> PortalView {
@@ -111,17 +122,25 @@ fn show(portal: &Arc<Portal>) -> PortalView {
     let queue = |queue: &fleet::portal::Queue| QueueView {
         connector: queue.connector().as_str().to_owned(),
         held: queue.status().held(),
+        unconfirmed: queue.status().unconfirmed(),
         limit: queue.status().limit(),
+        barred: queue.status().is_barred(),
     };
+    let unbound = portal.missing().get().into_iter().map(|unbound| UnboundView {
+        connector: unbound.connector.as_str().to_owned(),
+        event: unbound.event,
+        code: unbound.code,
+    });
     PortalView {
         member_id: portal.id().to_string(),
         domain: portal.domain().to_owned(),
         state: standing.state.as_str(),
-        reason: standing.reason.map(super::super::runner::standing::Reason::as_str),
-        advice: standing.reason.map(super::super::runner::standing::Reason::advice),
+        reason: standing.reason.map(Reason::as_str),
+        advice: standing.reason.map(Reason::advice),
         mode: Mode::Reserve.as_str(),
         last_error: standing.last_error,
         last_success: standing.last_success,
+        unbound: unbound.collect(),
         queues: portal.queues().iter().map(queue).collect(),
     }
 }

@@ -36,6 +36,8 @@ pub struct Client {
     http: reqwest::Client,
     /// Largest answer that is read, in bytes: a portal cannot fill our memory.
     most: usize,
+    /// How long one call may take.
+    patience: Duration,
 }
 
 /// Where a portal is and what opens it.
@@ -95,7 +97,8 @@ impl Client {
             .pool_idle_timeout(IDLE_CONNECTION)
             .build()
             .map_err(SetUpError)?;
-        Ok(Self { http, most: usize::try_from(fetch.response_limit).unwrap_or(usize::MAX) })
+        let most = usize::try_from(fetch.response_limit).unwrap_or(usize::MAX);
+        Ok(Self { http, most, patience: fetch.request_timeout })
     }
 
     /// One REST call. The token goes in the body, since addresses end up in logs of others.
@@ -126,9 +129,10 @@ impl Client {
         send(request, self.most).await
     }
 
-    /// One GET with a query that holds secrets.
-    pub(super) async fn get(&self, url: Url) -> Result<Answered, CallError> {
-        send(self.http.get(url).header(header::ACCEPT, "application/json"), self.most).await
+    /// One GET with a query that holds secrets, given up after `within` at the latest.
+    pub(super) async fn get(&self, url: Url, within: Duration) -> Result<Answered, CallError> {
+        let request = self.http.get(url).header(header::ACCEPT, "application/json");
+        send(request.timeout(within.min(self.patience)), self.most).await
     }
 }
 

@@ -3,7 +3,7 @@
 //! The request is a GET whose query holds secrets: its address is never logged, and neither is what comes back. One
 //! refresh of a portal at a time and storing the new pair before using it are the caller's duty.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
@@ -16,6 +16,10 @@ use super::{
     wire::scalar,
 };
 use crate::config::app::App;
+
+/// When a refresh is given up. The OAuth server is no portal: it does not work on an answer for a minute, and a stop waits
+/// for a refresh that is under way.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A new pair of tokens and whose they are.
 #[derive(Clone)]
@@ -73,7 +77,7 @@ impl Client {
     /// # Errors
     /// [`RefreshError::NotSent`] if it cannot be reached, [`RefreshError::Unknown`] if what answers is broken.
     pub async fn reach_oauth(&self, app: &App) -> Result<(), RefreshError> {
-        match self.get(app.oauth_url.clone()).await {
+        match self.get(app.oauth_url.clone(), TIMEOUT).await {
             Ok(answered) if answered.status() >= 500 => {
                 Err(RefreshError::Unknown { code: format!("HTTP_{}", answered.status()).into() })
             }
@@ -94,7 +98,7 @@ impl Client {
             .append_pair("client_id", &app.client_id)
             .append_pair("client_secret", app.client_secret.expose_secret())
             .append_pair("refresh_token", refresh_token.expose_secret());
-        match self.get(url).await {
+        match self.get(url, TIMEOUT).await {
             Ok(answered) => read(&answered),
             Err(CallError { trouble: Trouble::NotSent, code, .. }) => Err(RefreshError::NotSent { code }),
             Err(CallError { code, .. }) => Err(RefreshError::Unknown { code }),

@@ -7,9 +7,12 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::Parts;
+use super::{
+    Parts,
+    upkeep::{self, Missing},
+};
 use crate::{
-    bitrix::{bindings::Target, client::Access, features::RESERVATIONS},
+    bitrix::{bindings::Target, features::RESERVATIONS},
     config::portals::{self, Plan},
     kafka::{
         record::Recorder,
@@ -17,7 +20,7 @@ use crate::{
     },
     metrics::labels::Call,
     protocol::{
-        exchange::{BATCH_COMMANDS, Exchange, Read, ReadAnswer},
+        exchange::{Exchange, Read, ReadAnswer},
         pace::Bucket,
         types::{Connector, Millis, PortalId},
     },
@@ -77,6 +80,7 @@ pub struct Portal {
     domain: String,
     session: Arc<Session>,
     queues: Vec<Queue>,
+    missing: Missing,
 }
 
 /// The task of a queue has broken: a fault of this program.
@@ -115,7 +119,8 @@ impl Portal {
             commands.push(receiver);
             Queue { connector: queue.connector.clone(), commands: sender, status: Arc::default() }
         });
-        let portal = Arc::new(Self { queues: queues.collect(), id, domain, session: Arc::new(session) });
+        let queues = queues.collect();
+        let portal = Arc::new(Self { queues, id, domain, session: Arc::new(session), missing: Missing::default() });
         (portal.clone(), Task { portal, plan, commands })
     }
 
@@ -146,6 +151,17 @@ impl Portal {
         }
     }
 
+    /// Events that its queues should have and have not.
+    pub fn missing(&self) -> &Missing {
+        &self.missing
+    }
+
+    /// Somebody says that what kept it from being served is over: it is tried at once, whatever it waits for.
+    pub fn resume(&self) {
+        self.session.standing().resume();
+        self.command(Command::Resume);
+    }
+
     /// Brings all its queues to rest; this one is never left out.
     pub async fn drain(&self) {
         for queue in &self.queues {
@@ -161,6 +177,21 @@ impl Portal {
     /// Since when rows are held, in seconds since 1970.
     pub fn held_since(&self) -> Option<f64> {
         self.queues.iter().filter_map(|queue| queue.status.held_since()).reduce(f64::min)
+    }
+
+    /// Queues of which a request of ours may have reserved rows without our knowing.
+    pub fn hiding(&self) -> usize {
+        self.queues.iter().filter(|queue| queue.status.may_hide()).count()
+    }
+
+    /// Rows that are acknowledged and not yet known to be cleared.
+    pub fn unconfirmed(&self) -> u64 {
+        self.queues.iter().map(|queue| queue.status.unconfirmed()).sum()
+    }
+
+    /// Since when rows wait to be cleared, in seconds since 1970.
+    pub fn unconfirmed_since(&self) -> Option<f64> {
+        self.queues.iter().filter_map(|queue| queue.status.unconfirmed_since()).reduce(f64::min)
     }
 
     /// Queues whose task has not ended.
@@ -200,12 +231,19 @@ impl Task {
             let runner = Runner::new(&parts.shared, plan.connector.clone(), recorder, session, queue.status.clone());
             runners.spawn(runner.run(commands));
         }
-        while let Some(ended) = runners.join_next().await {
-            if ended.is_err_and(|error| error.is_panic()) {
-                return Err(Broken(format!("portal {}", self.portal.id)));
+        let Portal { id, session, missing, .. } = &*self.portal;
+        let at_rest = async {
+            while let Some(ended) = runners.join_next().await {
+                if ended.is_err_and(|error| error.is_panic()) {
+                    return Err(Broken(format!("portal {id}")));
+                }
             }
+            Ok(())
+        };
+        tokio::select! {
+            ended = at_rest => ended,
+            () = upkeep::run(session, missing, &parts) => Ok(()),
         }
-        Ok(())
     }
 
     /// What the portal says to each question that a start asks, for `check --online`. Binds nothing.
@@ -263,13 +301,16 @@ impl Task {
         found
     }
 
-    /// Asks what the portal can do and binds events, as often as it takes.
+    /// Asks what the portal can do, as often as it takes.
     async fn prepare(&self, parts: &Parts) {
         let clock = parts.shared.clock;
         loop {
             let Err(obstacle) = self.try_prepare(parts).await else { return };
             let wait = obstacle.retry_after.unwrap_or(START_RETRY);
-            clock.sleep_until(clock.now().plus(wait)).await;
+            tokio::select! {
+                () = clock.sleep_until(clock.now().plus(wait)) => {}
+                () = self.portal.session.standing().resumed() => {}
+            }
         }
     }
 
@@ -291,27 +332,6 @@ impl Task {
             let info = session.call(Call::AppInfo, |access| async move { client.app_info(&access).await }).await;
             let plan = if info.is_ok_and(|info| info.enterprise()) { Plan::Enterprise } else { Plan::Standard };
             session.limit(bucket(plan));
-        }
-        for queue in &parts.queues {
-            if queue.events.is_empty() {
-                continue;
-            }
-            let bind = |access: Access| async move { client.bind(&access, &queue.connector, &queue.events).await };
-            // It reads what is bound in the request that the call itself pays for, and binds in further ones.
-            for _ in queue.events.chunks(BATCH_COMMANDS) {
-                session.permit().await;
-            }
-            let bound = session.call(Call::Bind, bind).await?;
-            let portal = &self.portal.id;
-            if !bound.unknown.is_empty() {
-                tracing::warn!(%portal, events = ?bound.unknown, "the portal does not know these events");
-            }
-            for (event, error) in &bound.failed {
-                tracing::error!(%portal, event, %error, "an event cannot be bound");
-            }
-            if !bound.added.is_empty() {
-                tracing::info!(%portal, events = ?bound.added, "bound events");
-            }
         }
         Ok(())
     }

@@ -16,6 +16,9 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, sync::watch};
 
+/// What somebody asks for with a portal's `member_id`.
+type Command<T> = Box<dyn Fn(&str) -> T + Send + Sync>;
+
 /// Where the answers come from.
 pub struct View {
     /// The latch of `/ready`: set once, never taken back.
@@ -26,8 +29,10 @@ pub struct View {
     pub metrics: Box<dyn Fn() -> Result<String, String> + Send + Sync>,
     /// `/api/portals`
     pub portals: Box<dyn Fn() -> Vec<PortalView> + Send + Sync>,
-    /// Polls a portal's queues at once; false if there is no such portal.
-    pub poll: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Polls a portal's queues at once, whatever it waits for; `None` if there is no such portal.
+    pub poll: Command<Option<Polled>>,
+    /// Whether the process's loops turn.
+    pub live: Box<dyn Fn() -> bool + Send + Sync>,
     /// For calls that change something; `None` refuses them.
     pub token: Option<SecretString>,
 }
@@ -37,14 +42,18 @@ pub struct View {
 pub struct Health {
     /// Whether all is well enough to leave it alone.
     pub healthy: bool,
-    /// What is wrong, in sentences; empty if nothing is.
+    /// What is wrong with the whole, in sentences; empty if nothing is.
     pub problems: Vec<String>,
+    /// What is wrong with a part of the portals, in sentences: somebody should look, but the others are served.
+    pub warnings: Vec<String>,
     /// Whether the broker answers.
     pub broker: Broker,
     /// Portals by state.
     pub portals: std::collections::BTreeMap<&'static str, u64>,
     /// Rows that are received and not yet acknowledged.
     pub rows_held: u64,
+    /// Rows that are acknowledged and not yet known to be cleared at the portal.
+    pub rows_unconfirmed: u64,
 }
 
 /// What is known of the broker.
@@ -79,8 +88,32 @@ pub struct PortalView {
     pub last_error: Option<String>,
     /// When a request last worked, in seconds since 1970.
     pub last_success: Option<f64>,
+    /// Events that its queues should have and have not.
+    pub unbound: Vec<UnboundView>,
     /// Its queues.
     pub queues: Vec<QueueView>,
+}
+
+/// An event that a queue should have and has not.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnboundView {
+    /// Which queue.
+    pub connector: String,
+    /// Which event.
+    pub event: String,
+    /// What the portal said when it was to be bound.
+    pub code: String,
+}
+
+/// What a poll meets.
+#[derive(Clone, Debug, Serialize)]
+pub struct Polled {
+    /// The portal's state when it was polled.
+    pub state: &'static str,
+    /// Why it was parked, if it was.
+    pub reason: Option<&'static str>,
+    /// What happens now.
+    pub message: &'static str,
 }
 
 /// One queue of a portal.
@@ -90,8 +123,12 @@ pub struct QueueView {
     pub connector: String,
     /// Rows that are received and not yet acknowledged.
     pub held: u64,
+    /// Rows that are acknowledged and not yet known to be cleared.
+    pub unconfirmed: u64,
     /// How many rows the next `get` asks for.
     pub limit: u32,
+    /// Whether a topic cannot be written, so that its rows wait for somebody to mend that.
+    pub barred: bool,
 }
 
 #[derive(Serialize)]
@@ -117,7 +154,7 @@ pub async fn listen(
     let listener = TcpListener::bind(address).await.map_err(fail)?;
     let local = listener.local_addr().map_err(fail)?;
     let router = Router::new()
-        .route("/live", get(async || "live\n"))
+        .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
@@ -131,6 +168,14 @@ pub async fn listen(
         }
     };
     Ok((local, serve))
+}
+
+async fn live(State(view): State<Arc<View>>) -> Response {
+    if (view.live)() {
+        "live\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the process's loops do not turn\n").into_response()
+    }
 }
 
 async fn ready(State(view): State<Arc<View>>) -> Response {
@@ -169,10 +214,9 @@ async fn poll(State(view): State<Arc<View>>, Path(member_id): Path<String>, head
     if let Err(refused) = authorize(&view, &headers) {
         return refused.into_response();
     }
-    if (view.poll)(&member_id) {
-        (StatusCode::ACCEPTED, "its queues are polled now\n").into_response()
-    } else {
-        (StatusCode::NOT_FOUND, "no such portal\n").into_response()
+    match (view.poll)(&member_id) {
+        Some(polled) => (StatusCode::ACCEPTED, Json(polled)).into_response(),
+        None => (StatusCode::NOT_FOUND, "no such portal\n").into_response(),
     }
 }
 

@@ -243,6 +243,10 @@ impl Queue {
                 }
                 self.pages.answered();
                 self.recovery.advance(now, rows.last().map(|(_, row)| row.id), more);
+                if !rows.is_empty() {
+                    // Gets do work, only their answers are lost: this is progress.
+                    self.get.reset();
+                }
                 for (process, row) in rows {
                     self.receive(&process, row, true, out);
                 }

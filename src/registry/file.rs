@@ -130,6 +130,19 @@ impl FileRegistry {
         self.sync_directory()
     }
 
+    /// The record as it is stored now, if there is one.
+    ///
+    /// # Errors
+    /// [`RegistryError::Kept`] if the file was refused at the start, or is no record any more.
+    pub fn load(&self, member_id: &PortalId) -> Result<Option<PortalRecord>, RegistryError> {
+        let path = self.path(member_id)?;
+        let _not_while_it_is_written = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !path.exists() {
+            return Ok(None);
+        }
+        read(&path, member_id.as_str()).map(Some).map_err(|_| RegistryError::Kept { path })
+    }
+
     /// Forgets a portal, durably. Forgetting an unknown one is no error.
     ///
     /// # Errors

@@ -83,9 +83,14 @@ impl Session {
         &self.standing
     }
 
-    /// Waits until no refresh of its tokens is under way.
-    pub async fn settled(&self) {
-        self.tokens.settled().await;
+    /// Whose calls these are.
+    pub fn portal(&self) -> &PortalId {
+        &self.portal
+    }
+
+    /// Ends the life of its tokens here, see [`Tokens::settle`].
+    pub async fn settle(&self) -> bool {
+        self.tokens.settle().await
     }
 
     /// The portal's budget of requests has become known.
@@ -147,9 +152,6 @@ impl Session {
             return Err(Obstacle::wait(wait));
         }
         let mut got = self.tokens.access().await;
-        if matches!(got, Err(NoToken::Rejected)) {
-            got = self.tokens.probe().await;
-        }
         let mut refreshed = false;
         loop {
             let (generation, access) = got.map_err(|none| self.no_token(&none))?;
@@ -192,10 +194,14 @@ impl Session {
     fn no_token(&self, none: &NoToken) -> Obstacle {
         match none {
             NoToken::Wait(span, why) => {
-                self.standing.failed((*why).to_owned());
+                self.standing.failed(why.clone());
                 Obstacle::wait(*span)
             }
             NoToken::Rejected => self.park(Reason::NeedsReinstall, "the refresh token is rejected"),
+            NoToken::Foreign(owner) => {
+                let why = format!("the refresh token that is configured for it belongs to portal {owner}");
+                self.park(Reason::NeedsReinstall, &why)
+            }
             NoToken::Unpaid => self.park(Reason::Unpaid, "PAYMENT_REQUIRED"),
             NoToken::Misconfigured => self.park(Reason::Forbidden, "the OAuth server refuses this application"),
         }

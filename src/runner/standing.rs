@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::Notify;
+
 use super::clock::unix_seconds;
 use crate::{
     metrics::labels::PortalState,
@@ -70,6 +72,8 @@ pub struct Snapshot {
     pub last_error: Option<String>,
     /// When a request last worked, in seconds since 1970.
     pub last_success: Option<f64>,
+    /// Since when nothing has worked: the last success, or the start. Seconds since 1970.
+    pub silent_since: f64,
 }
 
 #[derive(Debug)]
@@ -82,6 +86,10 @@ struct Inner {
 #[derive(Debug)]
 pub struct Standing {
     inner: Mutex<Inner>,
+    /// Told when a portal that was parked is served.
+    again: Notify,
+    /// Told when somebody says that it can be served.
+    resumed: Notify,
 }
 
 impl Default for Standing {
@@ -93,8 +101,15 @@ impl Default for Standing {
 impl Standing {
     /// Not served yet.
     pub fn new() -> Self {
-        let seen = Snapshot { state: PortalState::Starting, reason: None, last_error: None, last_success: None };
-        Self { inner: Mutex::new(Inner { seen, probe: Backoff::new(PROBE_FIRST, PROBE_CAP) }) }
+        let seen = Snapshot {
+            state: PortalState::Starting,
+            reason: None,
+            last_error: None,
+            last_success: None,
+            silent_since: unix_seconds(),
+        };
+        let inner = Mutex::new(Inner { seen, probe: Backoff::new(PROBE_FIRST, PROBE_CAP) });
+        Self { inner, again: Notify::new(), resumed: Notify::new() }
     }
 
     /// What is known now.
@@ -113,9 +128,18 @@ impl Standing {
     pub fn served(&self) -> bool {
         let mut inner = self.lock();
         let was_parked = inner.seen.state == PortalState::Parked;
-        let last_success = Some(unix_seconds());
-        inner.seen = Snapshot { state: PortalState::Active, reason: None, last_error: None, last_success };
+        let now = unix_seconds();
+        inner.seen = Snapshot {
+            state: PortalState::Active,
+            reason: None,
+            last_error: None,
+            last_success: Some(now),
+            silent_since: now,
+        };
         inner.probe.reset();
+        if was_parked {
+            self.again.notify_one();
+        }
         was_parked
     }
 
@@ -143,6 +167,18 @@ impl Standing {
     /// Somebody says that the portal can be served again: it is tried at once.
     pub fn resume(&self) {
         self.lock().probe.cut();
+        self.resumed.notify_one();
+        self.again.notify_one();
+    }
+
+    /// Waits until the portal is served again after it was parked, or somebody says that it can be; for one task.
+    pub async fn served_again(&self) {
+        self.again.notified().await;
+    }
+
+    /// Waits until somebody says that the portal can be served; for one task.
+    pub async fn resumed(&self) {
+        self.resumed.notified().await;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {

@@ -1,8 +1,14 @@
 //! The tokens of one portal: performs what `protocol::token` asks for, one refresh at a time for all queues.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
 use super::clock::{Clock, unix_seconds};
@@ -19,7 +25,7 @@ use crate::{
     },
     protocol::{
         token::{Action, Generation, Input, Outcome, Token},
-        types::Millis,
+        types::{Millis, PortalId},
     },
     registry::{PortalRecord, Registry},
 };
@@ -27,10 +33,12 @@ use crate::{
 /// Why there is no access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoToken {
-    /// Try again after this span.
-    Wait(Millis, &'static str),
+    /// Try again after this span, and why.
+    Wait(Millis, String),
     /// Only a new installation helps.
     Rejected,
+    /// The refresh token that we were given for this portal belongs to that one.
+    Foreign(String),
     /// The portal's subscription is not paid.
     Unpaid,
     /// The OAuth server refuses this application.
@@ -47,7 +55,12 @@ struct Inner {
     spare: Option<SecretString>,
     /// What the last refresh ended with, if not with a new pair.
     trouble: Option<NoToken>,
+    /// The process stops: no refresh is begun any more.
+    closed: bool,
 }
+
+/// The span between tries to store a granted pair while the process stops.
+const STORE_RETRY: Duration = Duration::from_millis(500);
 
 /// The tokens of one portal. Clones share them.
 #[derive(Clone)]
@@ -62,6 +75,8 @@ struct Edges {
     registry: Registry,
     metrics: Arc<Metrics>,
     clock: Clock,
+    /// How often the OAuth server was asked.
+    asked: AtomicU64,
 }
 
 impl Tokens {
@@ -75,12 +90,16 @@ impl Tokens {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Self {
-        let inner = Inner { machine: Token::new(), record, granted: None, spare, trouble: None };
-        let edges = Edges { app, client, registry, metrics, clock };
+        // Presented twice, a token that the server has rejected tells it of a thief.
+        let stored = record.refresh_token.as_ref().map(ExposeSecret::expose_secret);
+        let spare = spare.filter(|spare| stored != Some(spare.expose_secret()));
+        let inner = Inner { machine: Token::new(), record, granted: None, spare, trouble: None, closed: false };
+        let edges = Edges { app, client, registry, metrics, clock, asked: AtomicU64::new(0) };
         Self { inner: Arc::new(Mutex::new(inner)), edges: Arc::new(edges) }
     }
 
-    /// The access token to use, refreshed if there is none.
+    /// The access token to use, refreshed if there is none. A refresh token that was rejected is presented again, since it
+    /// may be good by now: whoever calls for a parked portal does so slowly.
     ///
     /// # Errors
     /// Why there is none.
@@ -96,32 +115,38 @@ impl Tokens {
         self.drive(Some(Input::Unauthorized(generation))).await
     }
 
-    /// Asks again although the refresh token was rejected; for the slow probe of a parked portal.
-    ///
-    /// # Errors
-    /// Why there is no access token.
-    pub async fn probe(&self) -> Result<(Generation, Access), NoToken> {
-        self.drive(Some(Input::Probe)).await
-    }
-
-    /// Waits until no refresh is under way.
-    pub async fn settled(&self) {
-        drop(self.inner.lock().await);
+    /// Ends their life here: waits for a refresh that is under way, begins no other, and stores a pair that was granted
+    /// and could not be stored so far, as often as it takes. Returns whether nothing is lost.
+    pub async fn settle(&self) -> bool {
+        let mut inner = self.inner.lock().await;
+        inner.closed = true;
+        while inner.granted.is_some() {
+            if self.edges.store_granted(&mut inner).await {
+                break;
+            }
+            tokio::time::sleep(STORE_RETRY).await;
+        }
+        true
     }
 
     /// In a task of its own: whoever waits may be stopped, a refresh under way must not be.
     async fn drive(&self, input: Option<Input>) -> Result<(Generation, Access), NoToken> {
         let (inner, edges) = (self.inner.clone(), self.edges.clone());
+        let asked = edges.asked.load(Relaxed);
         let task = tokio::spawn(async move {
             let mut inner = inner.lock().await;
             if let Some(access) = inner.usable().filter(|(usable, _)| !refuses(input, *usable)) {
                 return Ok(access);
             }
+            if inner.closed {
+                return Err(NoToken::Wait(Millis::secs(1), "the bridge is being stopped".to_owned()));
+            }
             let now = edges.clock.now();
-            let start = match (inner.machine.usable(), input) {
-                (Some(usable), _) => Input::Unauthorized(usable),
-                (None, Some(input)) if inner.machine.is_rejected() => input,
-                (None, _) => Input::Timer,
+            let start = match inner.machine.usable() {
+                Some(usable) => Input::Unauthorized(usable),
+                // Somebody else has asked while this one waited for its turn: once is enough.
+                None if inner.machine.is_rejected() && edges.asked.load(Relaxed) == asked => Input::Probe,
+                None => Input::Timer,
             };
             let mut next = inner.machine.step(now, start);
             while let Some(action) = next {
@@ -130,7 +155,7 @@ impl Tokens {
             }
             inner.usable().ok_or_else(|| inner.why(edges.clock.now()))
         });
-        task.await.unwrap_or(Err(NoToken::Wait(Millis::secs(1), "the refresh was stopped")))
+        task.await.unwrap_or(Err(NoToken::Wait(Millis::secs(1), "the refresh was stopped".to_owned())))
     }
 }
 
@@ -146,19 +171,18 @@ impl Inner {
     }
 
     fn why(&self, now: Millis) -> NoToken {
-        if self.machine.is_rejected() {
-            return NoToken::Rejected;
-        }
         let wait = self.machine.deadline().map_or(Millis::secs(1), |deadline| deadline.since(now));
         match &self.trouble {
-            Some(NoToken::Wait(_, why)) => NoToken::Wait(wait, why),
+            Some(foreign @ NoToken::Foreign(_)) => foreign.clone(),
+            _ if self.machine.is_rejected() => NoToken::Rejected,
+            Some(NoToken::Wait(_, why)) => NoToken::Wait(wait, why.clone()),
             Some(trouble) => trouble.clone(),
-            None => NoToken::Wait(wait, "a refresh is under way"),
+            None => NoToken::Wait(wait, "a refresh is under way".to_owned()),
         }
     }
 
-    fn wait(&mut self, why: &'static str) {
-        self.trouble = Some(NoToken::Wait(Millis(0), why));
+    fn wait(&mut self, why: impl Into<String>) {
+        self.trouble = Some(NoToken::Wait(Millis(0), why.into()));
     }
 }
 
@@ -167,6 +191,7 @@ impl Edges {
     async fn perform(&self, inner: &mut Inner, action: Action) -> Option<Input> {
         match action {
             Action::Mark => {
+                self.reread(inner).await;
                 #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
                 let marked = PortalRecord { refreshing_since: Some(unix_seconds() as i64), ..inner.record.clone() };
                 let stored = self.store(inner, &marked).await;
@@ -177,24 +202,82 @@ impl Edges {
             }
             Action::Ask => Some(Input::Asked(self.ask(inner).await)),
             Action::Store => {
-                let Some(granted) = inner.granted.clone() else { return Some(Input::Stored(false)) };
+                let stored = inner.granted.is_some() && self.store_granted(inner).await;
+                Some(Input::Stored(stored))
+            }
+            Action::Use(_) | Action::Park => None,
+        }
+    }
+
+    /// Stores the pair that was granted.
+    async fn store_granted(&self, inner: &mut Inner) -> bool {
+        let Some(granted) = inner.granted.clone() else { return true };
+        let record = PortalRecord {
+            access_token: Some(granted.access_token),
+            refresh_token: Some(granted.refresh_token),
+            refreshing_since: None,
+            ..inner.record.clone()
+        };
+        if !self.store(inner, &record).await {
+            return false;
+        }
+        inner.record = record;
+        inner.granted = None;
+        inner.trouble = None;
+        self.count(Refresh::Granted);
+        tracing::info!(portal = %inner.record.member_id, "refreshed the portal's tokens");
+        true
+    }
+
+    /// Another portal's refresh may have found tokens of this one and stored them: those are newer.
+    async fn reread(&self, inner: &mut Inner) {
+        let Ok(Some(stored)) = self.registry.load(inner.record.member_id.clone()).await else { return };
+        let text = |token: &Option<SecretString>| token.as_ref().map(|token| token.expose_secret().to_owned());
+        if stored.refresh_token.is_some() && text(&stored.refresh_token) != text(&inner.record.refresh_token) {
+            inner.record.access_token = stored.access_token;
+            let former = std::mem::replace(&mut inner.record.refresh_token, stored.refresh_token);
+            inner.spare = inner.spare.take().or(former);
+        }
+    }
+
+    /// The refresh token that we hold belongs to another portal, and that one's tokens have been exchanged: they are kept
+    /// for it, where its own next refresh finds them.
+    async fn hand_over(&self, inner: &mut Inner, owner: &str, granted: oauth::Tokens) {
+        let portal = inner.record.member_id.clone();
+        inner.trouble = Some(NoToken::Foreign(owner.to_owned()));
+        let Some(owner) = PortalId::new(owner) else {
+            tracing::error!(%portal, "the refresh token of this portal belongs to another, whose member_id is none");
+            return;
+        };
+        let known = self.registry.load(owner.clone()).await;
+        let record = match (known, granted.client_endpoint) {
+            (Ok(Some(record)), _) => Some(record),
+            (Ok(None), Some(endpoint)) => Some(PortalRecord::new(owner.clone(), endpoint)),
+            _ => None,
+        };
+        let stored = match record {
+            Some(record) => {
                 let record = PortalRecord {
                     access_token: Some(granted.access_token),
                     refresh_token: Some(granted.refresh_token),
                     refreshing_since: None,
-                    ..inner.record.clone()
+                    ..record
                 };
-                let stored = self.store(inner, &record).await;
-                if stored {
-                    inner.record = record;
-                    inner.granted = None;
-                    inner.trouble = None;
-                    self.count(Refresh::Granted);
-                    tracing::info!(portal = %inner.record.member_id, "refreshed the portal's tokens");
-                }
-                Some(Input::Stored(stored))
+                self.store(inner, &record).await
             }
-            Action::Use(_) | Action::Park => None,
+            None => false,
+        };
+        inner.trouble = Some(NoToken::Foreign(owner.to_string()));
+        if stored {
+            tracing::error!(
+                %portal, %owner,
+                "the refresh token of this portal belongs to another one; its new tokens are kept in the registry for that one",
+            );
+        } else {
+            tracing::error!(
+                %portal, %owner,
+                "the refresh token of this portal belongs to another one, whose new tokens cannot be kept: install the application there again",
+            );
         }
     }
 
@@ -217,20 +300,25 @@ impl Edges {
                 self.count(Refresh::Rejected);
                 return Outcome::Rejected;
             };
+            self.asked.fetch_add(1, Relaxed);
             let timer = self.metrics.rest_request_seconds.with_label_values(&[Call::Oauth.as_str()]).start_timer();
             let answer = self.client.refresh(&self.app, &presented).await;
             timer.observe_duration();
             let (outcome, called, counted) = match answer {
                 Ok(granted) if granted.member_id.as_deref().is_some_and(|id| id != inner.record.member_id.as_str()) => {
-                    inner.wait("the OAuth server answered for another portal");
-                    (Outcome::Refused, CallOutcome::Refused, Refresh::Refused)
+                    let owner = granted.member_id.clone().unwrap_or_default();
+                    self.hand_over(inner, &owner, granted).await;
+                    (Outcome::Rejected, CallOutcome::Done, Refresh::Rejected)
                 }
                 Ok(granted) => {
                     inner.granted = Some(granted);
                     self.called(CallOutcome::Done);
                     return Outcome::Granted;
                 }
-                Err(RefreshError::Rejected) => (Outcome::Rejected, CallOutcome::Refused, Refresh::Rejected),
+                Err(RefreshError::Rejected) => {
+                    inner.trouble = None;
+                    (Outcome::Rejected, CallOutcome::Refused, Refresh::Rejected)
+                }
                 Err(RefreshError::Unpaid) => {
                     inner.trouble = Some(NoToken::Unpaid);
                     (Outcome::Refused, CallOutcome::Refused, Refresh::Refused)
@@ -239,12 +327,12 @@ impl Edges {
                     inner.trouble = Some(NoToken::Misconfigured);
                     (Outcome::Refused, CallOutcome::Refused, Refresh::Refused)
                 }
-                Err(RefreshError::NotSent { .. }) => {
-                    inner.wait("the OAuth server cannot be reached");
+                Err(error @ RefreshError::NotSent { .. }) => {
+                    inner.wait(self.at_server(&error));
                     (Outcome::Refused, CallOutcome::Refused, Refresh::Refused)
                 }
-                Err(RefreshError::Unknown { .. }) => {
-                    inner.wait("the OAuth server's answer is not known");
+                Err(error @ RefreshError::Unknown { .. }) => {
+                    inner.wait(self.at_server(&error));
                     (Outcome::Unknown, CallOutcome::Unknown, Refresh::Unknown)
                 }
             };
@@ -258,6 +346,12 @@ impl Edges {
                 }
             }
         }
+    }
+
+    /// A failure with where it happened and where to look; no address with a query.
+    fn at_server(&self, error: &RefreshError) -> String {
+        let url = &self.app.oauth_url;
+        format!("{error} at {}; check app.oauth_url, the network and the proxy", url.host_str().unwrap_or_default())
     }
 
     fn called(&self, outcome: CallOutcome) {

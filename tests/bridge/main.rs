@@ -8,3 +8,5 @@ mod life;
 mod portals;
 mod secrets;
 mod stage;
+mod truth;
+mod upkeep;

@@ -177,6 +177,7 @@ async fn configured_events_are_bound_once() {
     for _ in 0..2 {
         let running = stage.start().await;
         running.portal(&portal, |seen| seen["state"] == "active").await;
+        running.until(|| portal.requests().calls.get("event.bind") == Some(&5)).await;
         running.stop().await.expect("a clean stop");
     }
     assert_eq!(portal.change("ONCRMDEALUPDATE", r#"{"FIELDS":{"ID":"1"}}"#, None).len(), 1, "bound to the plain queue");

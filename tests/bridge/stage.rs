@@ -23,6 +23,9 @@ use rdkafka::{
 /// Only there to stop hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// For calls of the admin API that change something; made up.
+pub const ADMIN_TOKEN: &str = "stage-hand";
+
 /// A record as it was read.
 #[derive(Clone, Debug)]
 pub struct Read {
@@ -173,6 +176,29 @@ impl Running {
         }
     }
 
+    /// Polls a portal through the admin API.
+    pub async fn poll(&self, portal: &Portal) -> serde_json::Value {
+        let url = format!("http://{}/api/portals/{}/poll", self.admin, portal.member_id());
+        let answer = reqwest::Client::new().post(url).bearer_auth(ADMIN_TOKEN).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 202);
+        serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON")
+    }
+
+    /// `/health`: the status, and what is said.
+    pub async fn health(&self) -> (u16, serde_json::Value) {
+        let (status, body) = self.get("/health").await;
+        (status, serde_json::from_str(&body).expect("JSON"))
+    }
+
+    /// Waits until something is so.
+    pub async fn until(&self, wanted: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !wanted() {
+            assert!(begun.elapsed() < PATIENCE, "it never came");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// The sum over the labels of a metric, or one series.
     pub async fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
@@ -203,6 +229,7 @@ fn configuration(sim: &Sim, bootstrap: &str, dir: &Path, more: &str) -> String {
     let mut text = sim.configuration(plan, usize::MAX);
     text.push_str(&format!(
         "[fetch]\npoll_min = \"100ms\"\npoll_max = \"300ms\"\n[registry]\npath = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+         token = \"{ADMIN_TOKEN}\"\n\
          [http]\nlisten = \"127.0.0.1:0\"\n{more}\n[kafka]\nbootstrap_servers = \"{bootstrap}\"\n{kafka}",
         dir.join("registry"),
     ));

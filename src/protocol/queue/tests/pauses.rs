@@ -109,3 +109,21 @@ fn a_drain_says_whether_a_get_may_still_reserve_rows() {
     }
     assert!(!story.queue.may_hide(), "the late scan has found nothing");
 }
+
+#[test]
+fn gets_that_work_and_whose_answers_are_lost_do_not_slow_down() {
+    let (mut story, _) = Story::new();
+    for n in 1..=5 {
+        story.unknown(0);
+        let failed_at = story.now;
+        story.at_deadline();
+        let found = (process("hidden"), Received { id: id(n), key: EntityKey(n), malformed: false });
+        let actions = story.listed(vec![found], false, &[]);
+        let actions = story.acknowledge(&actions);
+        assert_eq!(exchange(&actions).clears.len(), 1);
+        assert!(matches!(exchange(&actions).read, Some(Read::Reserve { .. })), "at once: {actions:?}");
+        story.reserved("p", Vec::new(), &[Cleared::Done]);
+        assert_eq!(story.now.since(failed_at), Millis::secs(1));
+        story.feed(Input::Wake);
+    }
+}

@@ -1,0 +1,77 @@
+//! What the bridge says of itself: health that is computed from progress.
+
+use std::time::Duration;
+
+use b24kafka::sim::{Fault, Limits, Trouble};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::stage::{PATIENCE, Running, Stage};
+
+async fn until_health(running: &Running, wanted: u16) -> serde_json::Value {
+    let begun = std::time::Instant::now();
+    loop {
+        let (status, health) = running.health().await;
+        if status == wanted {
+            return health;
+        }
+        assert!(begun.elapsed() < PATIENCE, "never {wanted}: {health}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn portals_that_stop_answering_are_told_and_all_of_them_are_unhealthy() {
+    let mut stage = Stage::new(2, Limits::UNLIMITED, "").await;
+    stage.config.fetch.request_timeout = Duration::from_secs(1);
+    let running = stage.start().await;
+    for portal in stage.sim.portals() {
+        running.portal(&portal, |seen| seen["state"] == "active").await;
+    }
+    assert_eq!(running.health().await.0, 200);
+    stage.portal(0).add_fault(Fault::new(Trouble::LostRequest));
+    let begun = std::time::Instant::now();
+    loop {
+        let (status, health) = running.health().await;
+        assert_eq!(status, 200, "the other portal is served: {health}");
+        if health["warnings"].to_string().contains("one portal is not answering") {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "silent: {health}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stage.portal(1).add_fault(Fault::new(Trouble::LostRequest));
+    let health = until_health(&running, 503).await;
+    assert!(health["problems"].to_string().contains("no portal answers"), "{health}");
+    for portal in stage.sim.portals() {
+        portal.clear_faults();
+    }
+    until_health(&running, 200).await;
+    running.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_may_not_be_written_is_a_problem_at_once() {
+    let stage = Stage::new(1, Limits::UNLIMITED, "").await;
+    let portal = stage.portal(0);
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    stage.broker.request_errors(RDKafkaApiKey::Produce, &[denied; 3]);
+    portal.backlog(5, 1);
+    let running = stage.start().await;
+    let health = until_health(&running, 503).await;
+    assert!(health["problems"].to_string().contains("cannot be written"), "{health}");
+    running.portal(&portal, |seen| seen["queues"][0]["barred"] == true).await;
+    stage.broker.clear_request_errors(RDKafkaApiKey::Produce);
+    running.poll(&portal).await;
+    assert!(portal.wait_until_empty(PATIENCE).await);
+    until_health(&running, 200).await;
+    running.stop().await.expect("a clean stop");
+    stage.judge();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_loops_turn() {
+    let stage = Stage::new(1, Limits::UNLIMITED, "").await;
+    let running = stage.start().await;
+    assert_eq!(running.get("/live").await, (200, "live\n".to_owned()));
+    running.stop().await.expect("a clean stop");
+}
