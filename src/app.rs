@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod check;
 mod health;
+mod names;
 pub mod view;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -122,10 +123,11 @@ impl App {
         serving.spawn(heart.beat());
         tracing::info!(%admin, "the admin listener is up");
 
+        let topics = needed_topics(config, &stored)?;
         tokio::select! {
             biased;
             () = stop => return Ok(None),
-            prepared = broker::prepare(config, &producer) => prepared?,
+            prepared = broker::prepare(&topics, &producer) => prepared?,
         };
         let clock = Clock::new();
         let dead_letter_topic = config.kafka.dead_letter_topic.as_str().into();
@@ -210,6 +212,17 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// The topics that rows of these portals will certainly need.
+fn needed_topics(
+    config: &Config,
+    stored: &[crate::registry::PortalRecord],
+) -> Result<std::collections::BTreeSet<String>, AppError> {
+    let ids =
+        stored.iter().map(|record| &record.member_id).chain(config.portals.iter().map(|portal| &portal.member_id));
+    let ids: Vec<&str> = ids.map(PortalId::as_str).collect();
+    Ok(names::Names::of(config, &ids)?.certain)
 }
 
 fn settings(config: &Config) -> Settings {

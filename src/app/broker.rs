@@ -1,12 +1,14 @@
 //! Before anything is fetched: the broker answers, and the topics that are known in advance can be written.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    config::{Config, kafka::Kafka},
+    config::kafka::Kafka,
     kafka::{
         producer::Producer,
-        template::TopicTemplate,
         topics::{TopicError, Topics},
     },
 };
@@ -30,17 +32,14 @@ pub async fn reach(kafka: &Kafka, limit: Duration) -> Result<(), TopicError> {
     }
 }
 
-/// Waits until the broker answers, and sees to the topics whose names are known.
+/// Waits until the broker answers, and sees to the topics that will be needed.
 ///
 /// # Errors
 /// A topic that is missing or forbidden: waiting would not help.
-pub async fn prepare(config: &Config, producer: &Producer) -> Result<(), TopicError> {
-    let mut topics = vec![config.kafka.dead_letter_topic.clone()];
-    let templates = config.queues.iter().filter_map(|queue| queue.topic.as_ref()).chain([&config.kafka.topic]);
-    topics.extend(templates.filter(|text| TopicTemplate::parse(text).is_ok_and(|topic| topic.is_fixed())).cloned());
+pub async fn prepare(topics: &BTreeSet<String>, producer: &Producer) -> Result<(), TopicError> {
     let mut told = false;
     for topic in topics {
-        while let Err(error) = producer.ensure_topic(&topic).await {
+        while let Err(error) = producer.ensure_topic(topic).await {
             if !matches!(error, TopicError::Away(_)) {
                 return Err(error);
             }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::AppError;
+use super::{AppError, names::Names};
 use crate::{
     bitrix::{catalogue, client::Client, oauth::RefreshError},
     chain::chain,
@@ -20,9 +20,6 @@ use crate::{
     registry::{PortalRecord, RefusedFile, Registry, RegistryError},
     runner::{Shared, clock::Clock},
 };
-use names::Names;
-
-mod names;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug)]

@@ -72,7 +72,7 @@ pub enum TopicError {
         code: String,
     },
     /// The broker refuses to create it as it was asked for.
-    #[error("the broker refuses to create topic {topic} ({code}); check kafka.partitions and kafka.replication_factor")]
+    #[error("the broker refuses topic {topic} ({code}); check its name, kafka.partitions and kafka.replication_factor")]
     Refused {
         /// The topic.
         topic: String,

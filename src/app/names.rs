@@ -16,6 +16,8 @@ const MOST: usize = 500;
 pub(super) struct Names {
     /// Names that are known, the dead-letter topic included.
     pub known: BTreeSet<String>,
+    /// Those of them that every event of some queue goes to, and the dead-letter topic: they will be needed.
+    pub certain: BTreeSet<String>,
     /// Templates whose names are not known yet, each with the reason.
     pub open: Vec<(String, String)>,
 }
@@ -35,7 +37,9 @@ impl Names {
             names.open.push(("further topics".into(), format!("{left} more than the {MOST} that are looked at")));
             names.known = std::mem::take(&mut names.known).into_iter().take(MOST).collect();
         }
-        names.known.insert(config.kafka.dead_letter_topic.clone());
+        for all in [&mut names.known, &mut names.certain] {
+            all.insert(config.kafka.dead_letter_topic.clone());
+        }
         Ok(names)
     }
 
@@ -50,7 +54,8 @@ impl Names {
             return Ok(());
         }
         if template.is_fixed() {
-            self.known.extend(portals.iter().map(|member_id| render("", "", member_id)));
+            self.certain.extend(portals.iter().map(|member_id| render("", "", member_id)));
+            self.known.extend(self.certain.iter().cloned());
             return Ok(());
         }
         if queue.events.is_empty() {
@@ -85,6 +90,17 @@ mod tests {
         assert!(open.is_empty());
         let queue = "[[queues]]\nconnector = \"sync\"\nevents = [\"crm.deal\"]\ntopic = \"{connector}.{member_id}\"\n";
         assert_eq!(names(queue, &["a1", "b2"]).0, ["bitrix24.dead-letter", "sync.a1", "sync.b2"]);
+    }
+
+    #[test]
+    fn a_name_that_every_event_of_a_queue_has_will_be_needed() {
+        let queues =
+            "[[queues]]\nconnector = \"sync\"\ntopic = \"all.{connector}\"\n[[queues]]\nevents = [\"crm.deal\"]\n";
+        let text = format!("[app]\nclient_id = \"a\"\nclient_secret = \"b\"\n{queues}");
+        let config = Config::parse(Path::new("test"), &text, std::iter::empty()).unwrap_or_else(|e| panic!("{e}"));
+        let names = Names::of(&config, &["a1"]).expect("names");
+        assert_eq!(names.certain.into_iter().collect::<Vec<_>>(), ["all.sync", "bitrix24.dead-letter"]);
+        assert!(names.known.contains("bitrix24.crm.deal"));
     }
 
     #[test]
