@@ -22,7 +22,7 @@ pub enum Handler {
     Offline {
         /// `EVENT_NAME`.
         event: String,
-        /// `auth_connector`.
+        /// `auth_connector` of the request that bound it.
         connector: String,
     },
     /// A call to a URL.
@@ -70,9 +70,10 @@ pub fn names_json() -> String {
 }
 
 impl Handlers {
-    /// `event.bind`.
-    pub fn bind(&mut self, params: &Php, connectors_licensed: bool) -> Result<Answer, Failure> {
-        let handler = read(params)?;
+    /// `event.bind`. The connector is the caller's: the server reads it from the outer request only, so what a command
+    /// of a `batch` says about it has no effect.
+    pub fn bind(&mut self, params: &Php, connector: &str, connectors_licensed: bool) -> Result<Answer, Failure> {
+        let handler = read(params, connector)?;
         if let Handler::Offline { connector, .. } = &handler
             && !connector.is_empty()
             && !connectors_licensed
@@ -89,9 +90,9 @@ impl Handlers {
         Ok(Answer::new("true"))
     }
 
-    /// `event.unbind`.
-    pub fn unbind(&mut self, params: &Php) -> Result<Answer, Failure> {
-        let handler = read(params)?;
+    /// `event.unbind`; the connector is the caller's, as in [`Handlers::bind`].
+    pub fn unbind(&mut self, params: &Php, connector: &str) -> Result<Answer, Failure> {
+        let handler = read(params, connector)?;
         let before = self.0.len();
         self.0.retain(|known| !same(known, &handler));
         Ok(Answer::new(format!(r#"{{"count":{}}}"#, before - self.0.len())))
@@ -141,7 +142,7 @@ fn same(a: &Handler, b: &Handler) -> bool {
     }
 }
 
-fn read(params: &Php) -> Result<Handler, Failure> {
+fn read(params: &Php, connector: &str) -> Result<Handler, Failure> {
     let text = |name: &str| params.get(name).and_then(Php::text).unwrap_or_default();
     let event = text("event").to_ascii_uppercase();
     if event.is_empty() {
@@ -158,7 +159,7 @@ fn read(params: &Php) -> Result<Handler, Failure> {
     if !can_be_offline {
         return Err(Failure::argument("Offline event cannot be registered for this event"));
     }
-    Ok(Handler::Offline { event, connector: text("auth_connector").to_owned() })
+    Ok(Handler::Offline { event, connector: connector.to_owned() })
 }
 
 #[cfg(test)]
@@ -167,7 +168,7 @@ mod tests {
     use crate::sim::php::parse_query;
 
     fn bind(handlers: &mut Handlers, query: &str) -> Result<Answer, Failure> {
-        handlers.bind(&parse_query(query), true)
+        handlers.bind(&parse_query(query), "", true)
     }
 
     #[test]
@@ -176,13 +177,15 @@ mod tests {
         let code = |result: Result<Answer, Failure>| result.unwrap_err().code;
         assert!(bind(&mut handlers, "event=onCrmDealAdd&event_type=offline").is_ok());
         assert_eq!(code(bind(&mut handlers, "event=ONCRMDEALADD&event_type=offline")), "ERROR_CORE");
-        assert!(bind(&mut handlers, "event=ONCRMDEALADD&event_type=offline&auth_connector=c").is_ok());
+        assert!(
+            handlers.bind(&parse_query("event=ONCRMDEALADD&event_type=offline&auth_connector=x"), "c", true).is_ok()
+        );
         assert!(bind(&mut handlers, "event=ONCRMDYNAMICITEMADD_128&event_type=offline").is_ok());
         assert_eq!(code(bind(&mut handlers, "event=ONNOTHING&event_type=offline")), "ERROR_EVENT_NOT_FOUND");
         assert_eq!(code(bind(&mut handlers, "event=ONAPPINSTALL&event_type=offline")), "ERROR_ARGUMENT");
         assert_eq!(code(bind(&mut handlers, "event=ONCRMDEALADD")), "ERROR_ARGUMENT");
         assert_eq!(code(bind(&mut handlers, "")), "ERROR_ARGUMENT");
-        let licence = handlers.bind(&parse_query("event=ONTASKADD&event_type=offline&auth_connector=d"), false);
+        let licence = handlers.bind(&parse_query("event=ONTASKADD&event_type=offline"), "d", false);
         assert_eq!(code(licence), "WRONG_LICENSE");
         assert_eq!(handlers.connectors("ONCRMDEALADD").collect::<Vec<_>>(), ["", "c"]);
     }
@@ -193,7 +196,7 @@ mod tests {
         bind(&mut handlers, "event=ONOFFLINEEVENT&handler=http://h/&options[minTimeout]=5").unwrap();
         bind(&mut handlers, "event=ONOFFLINEEVENT&handler=http://i/").unwrap();
         assert_eq!(handlers.urls(WAKE_EVENT).collect::<Vec<_>>(), [("http://h/", 5), ("http://i/", 1)]);
-        let unbound = handlers.unbind(&parse_query("event=ONOFFLINEEVENT&handler=http://h/")).unwrap();
+        let unbound = handlers.unbind(&parse_query("event=ONOFFLINEEVENT&handler=http://h/"), "").unwrap();
         assert_eq!(unbound.json, r#"{"count":1}"#);
         assert!(handlers.json().contains(r#""handler":"http://i/","auth_type":"0","offline":0"#));
     }

@@ -40,11 +40,11 @@ pub fn call(state: &mut State, now: i64, caller: &Caller, method: &str, params: 
         "event.bind" => {
             let licensed = state.has("rest_auth_connector");
             admin(state, caller)?;
-            state.handlers.bind(params, licensed)
+            state.handlers.bind(params, &caller.connector, licensed)
         }
         "event.unbind" => {
             admin(state, caller)?;
-            state.handlers.unbind(params)
+            state.handlers.unbind(params, &caller.connector)
         }
         "event.get" => Ok(Answer::new(state.handlers.json())),
         "events" => Ok(Answer::new(super::handlers::names_json())),

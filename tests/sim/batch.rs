@@ -76,3 +76,32 @@ async fn the_connector_belongs_to_the_outer_request() {
     let result = site.ok("batch", outside).await;
     assert_eq!(ids(&result["result"]["get"]["events"]), [erp]);
 }
+
+#[tokio::test]
+async fn bindings_belong_to_the_connector_of_the_outer_request() {
+    let site = Site::new().await;
+    let cmd = json!({ "deal": "event.bind?event=ONCRMDEALADD&event_type=offline&auth_connector=inner" });
+    for connector in ["", "erp"] {
+        let result = site.ok("batch", json!({ "auth_connector": connector, "cmd": cmd })).await;
+        assert_eq!(result["result"]["deal"], json!(true), "{connector:?}: {result}");
+    }
+    let deal = r#"{"FIELDS":{"ID":"1"}}"#;
+    let rows = site.portal.change("ONCRMDEALADD", deal, None);
+    let queues = ["", "erp", "inner"].map(|connector| json!({ "auth_connector": connector, "clear": 0 }));
+    let mut taken = Vec::new();
+    for queue in queues {
+        taken.push(ids(&site.ok("event.offline.get", queue).await["events"]));
+    }
+    assert_eq!(taken, [vec![rows[0]], vec![rows[1]], vec![]], "each queue has its own row");
+    let bound = site.ok("event.get", json!({})).await;
+    let connectors: Vec<&str> =
+        bound.as_array().expect("a list").iter().filter_map(|b| b["connector_id"].as_str()).collect();
+    assert_eq!(connectors, ["", "erp"]);
+    let cmd = json!({ "deal": "event.unbind?event=ONCRMDEALADD&event_type=offline" });
+    let result = site.ok("batch", json!({ "auth_connector": "erp", "cmd": cmd })).await;
+    assert_eq!(result["result"]["deal"]["count"], 1);
+    let rows = site.portal.change("ONCRMDEALADD", deal, None);
+    let ledger = site.portal.ledger();
+    let connector = &*ledger.entry(rows[0]).expect("the row").connector;
+    assert_eq!((rows.len(), connector), (1, ""), "only the plain queue is left");
+}
