@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use b24kafka::sim::{Fault, Limits, Trouble};
+use b24kafka::sim::{Fault, Trouble};
 
 use super::stage::{PATIENCE, Stage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_in_mid_flow_leaves_nothing_reserved_and_the_next_start_goes_on() {
-    let stage = Stage::new(1, Limits::UNLIMITED, "").await;
+    let stage = Stage::plain().await;
     let portal = stage.portal(0);
     portal.add_fault(Fault::new(Trouble::Slow(Duration::from_millis(30))));
     portal.backlog(8_000, 1);
@@ -28,7 +28,7 @@ async fn a_stop_in_mid_flow_leaves_nothing_reserved_and_the_next_start_goes_on()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_looks_for_what_a_lost_answer_has_hidden() {
-    let stage = Stage::new(1, Limits::UNLIMITED, "").await;
+    let stage = Stage::plain().await;
     let portal = stage.portal(0);
     let running = stage.start().await;
     running.portal(&portal, |seen| seen["state"] == "active").await;
@@ -42,7 +42,7 @@ async fn a_stop_looks_for_what_a_lost_answer_has_hidden() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reservation_of_somebody_who_died_is_published() {
-    let stage = Stage::new(1, Limits::UNLIMITED, "").await;
+    let stage = Stage::plain().await;
     let portal = stage.portal(0);
     portal.backlog(130, 1);
     let client = reqwest::Client::new();

@@ -3,10 +3,16 @@
 //! The judge is the simulator's ledger: every row that the portals ever had is in Kafka, nothing is left reserved, and the
 //! portals have not been misused.
 
+mod bindings;
+mod flow;
+mod health;
 mod kafka;
 mod life;
+mod limits;
 mod portals;
+mod records;
 mod secrets;
 mod stage;
+mod tokens;
 mod truth;
 mod upkeep;

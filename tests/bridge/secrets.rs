@@ -5,11 +5,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use b24kafka::sim::Limits;
 use secrecy::ExposeSecret;
 use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt as _};
 
-use super::stage::{PATIENCE, Stage};
+use super::stage::{PATIENCE, Setup, Stage};
 
 #[derive(Clone, Default)]
 struct Everything(Arc<Mutex<Vec<u8>>>);
@@ -39,7 +38,7 @@ async fn no_secret_is_written_anywhere() {
     let lines = tracing_subscriber::fmt::layer().with_writer(log.clone()).with_ansi(false);
     // For the whole process: threads of their own log too. The simulator's client side is not part of the bridge.
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines)).expect("the only one");
-    let stage = Stage::new(2, Limits::UNLIMITED, "").await;
+    let stage = Stage::new(Setup { portals: 2, ..Setup::default() }).await;
     let (portal, rejected) = (stage.portal(0), stage.portal(1));
     let mut secrets = vec![
         stage.sim.client_secret(),

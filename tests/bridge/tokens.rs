@@ -1,0 +1,104 @@
+//! Tokens: one refresh whoever needs it, stored before it is used.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use b24kafka::sim::{Fault, Portal, Trouble};
+use secrecy::ExposeSecret as _;
+
+use super::stage::{PATIENCE, Setup, Stage, tick};
+
+fn file(stage: &Stage, portal: &Portal) -> PathBuf {
+    stage.dir.path().join("registry").join(format!("{}.json", portal.member_id()))
+}
+
+/// Whether the registry's file holds the pair of tokens that lives at the portal.
+fn holds_the_living_pair(stage: &Stage, portal: &Portal) -> bool {
+    let stored = fs::read_to_string(file(stage, portal)).expect("the portal's file");
+    let pair = [portal.access_token(), portal.refresh_token()];
+    pair.iter().all(|token| stored.contains(token.expose_secret()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queues_that_meet_an_expired_token_share_one_refresh_and_the_new_one_is_stored() {
+    let queues = "[[queues]]\n[[queues]]\nconnector = \"erp\"\n[[queues]]\nconnector = \"crm\"\n";
+    let stage = Stage::new(Setup { queues, ..Setup::default() }).await;
+    let portal = stage.portal(0);
+    let running = stage.start().await;
+    running.portal(&portal, |seen| seen["state"] == "active").await;
+    for round in 0..3 {
+        portal.expire_tokens();
+        for connector in ["", "erp", "crm"] {
+            portal.emit("ONCRMDEALADD", &format!(r#"{{"FIELDS":{{"ID":"{round}"}}}}"#), connector);
+        }
+        assert!(portal.wait_until_empty(PATIENCE).await);
+    }
+    assert_eq!(portal.requests().oauth, 3, "one refresh for each expiry, however many queues met it");
+    assert!(holds_the_living_pair(&stage, &portal));
+    running.stop().await.expect("a clean stop");
+    stage.judge();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_oauth_server_that_is_away_is_waited_for() {
+    let stage = Stage::plain().await;
+    let portal = stage.portal(0);
+    let running = stage.start().await;
+    running.portal(&portal, |seen| seen["state"] == "active").await;
+    portal.add_fault(Fault::new(Trouble::Status { status: 503, executed: false }).on("oauth").times(2));
+    portal.expire_tokens();
+    portal.backlog(50, 1);
+    assert!(portal.wait_until_empty(PATIENCE).await);
+    assert!(running.metric("b24kafka_token_refreshes_total{outcome=\"unknown\"}").await >= 2.0);
+    running.stop().await.expect("a clean stop");
+    stage.judge();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_token_is_not_used_before_it_is_stored() {
+    let stage = Stage::plain().await;
+    let portal = stage.portal(0);
+    let running = stage.start().await;
+    running.portal(&portal, |seen| seen["state"] == "active").await;
+    portal.add_fault(Fault::new(Trouble::Slow(Duration::from_secs(1))).on("oauth"));
+    portal.expire_tokens();
+    while portal.requests().oauth == 0 {
+        tick().await;
+    }
+    // The intent is stored and the answer is on its way: nothing can be stored under this name any more.
+    let path = file(&stage, &portal);
+    fs::remove_file(&path).expect("the intent was stored");
+    fs::create_dir_all(path.join("in the way")).expect("a directory");
+    running.metric_reaches("b24kafka_token_refreshes_total{outcome=\"not_stored\"}", 1.0).await;
+    let asked = portal.requests().http;
+    portal.generate(50, 1);
+    for _ in 0..30 {
+        tick().await;
+        assert_eq!(portal.requests().http, asked, "a token that is not stored is used");
+    }
+    fs::remove_dir_all(&path).expect("removed");
+    assert!(portal.wait_until(PATIENCE, |counts| counts.reserved > 0 || counts.free == 0).await, "it goes on");
+    assert!(holds_the_living_pair(&stage, &portal), "it was stored before the first call with it");
+    assert!(portal.wait_until_empty(PATIENCE).await, "{:?}", portal.counts());
+    assert_eq!(portal.requests().oauth, 1, "the pair that was granted is the only living one: it is stored late");
+    running.stop().await.expect("a clean stop");
+    stage.judge();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_next_start_uses_the_stored_tokens_and_not_those_of_the_configuration() {
+    let stage = Stage::plain().await;
+    let portal = stage.portal(0);
+    let running = stage.start().await;
+    running.portal(&portal, |seen| seen["state"] == "active").await;
+    portal.expire_tokens();
+    portal.generate(20, 1);
+    assert!(portal.wait_until_empty(PATIENCE).await);
+    running.stop().await.expect("a clean stop");
+    assert!(holds_the_living_pair(&stage, &portal));
+    portal.generate(20, 2);
+    let running = stage.start().await;
+    assert!(portal.wait_until_empty(PATIENCE).await, "{:?}", portal.counts());
+    running.stop().await.expect("a clean stop");
+    assert_eq!(portal.requests().oauth, 1, "no refresh is wasted");
+    stage.judge();
+}
