@@ -14,6 +14,9 @@ use support::{
 
 /// Only there to stop hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// `/health` may be wrong about the broker for 15 s; the rest is for a machine that runs broker, bridge and portal on few
+/// cores, and for the pause between two questions.
+const HEALTH: Duration = Duration::from_secs(15 + 2);
 const TOPICS: &str = r"bitrix24\..*";
 
 struct Stage {
@@ -141,11 +144,12 @@ async fn a_broker_killed_in_mid_flow_stops_the_bridge_and_both_go_on_afterwards(
     assert_eq!(stage.bridge.get("/health").map(|(status, _)| status), Some(200));
     portal.backlog(20_000, 2);
     assert!(portal.wait_until(PATIENCE, |counts| counts.free < 15_000).await, "rows flow");
+    assert_eq!(stage.bridge.get("/health").map(|(status, _)| status), Some(200), "before the broker dies");
     tokio::task::block_in_place(|| stage.broker.kill());
     portal.generate(1_000, 3);
     let begun = std::time::Instant::now();
     while stage.bridge.get("/health").is_none_or(|(status, _)| status != 503) {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the broker is dead and /health does not say so");
+        assert!(begun.elapsed() < HEALTH, "the broker is dead and /health does not say so");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     println!("/health is 503 {:.1} s after the broker was found dead", begun.elapsed().as_secs_f64());
@@ -153,7 +157,7 @@ async fn a_broker_killed_in_mid_flow_stops_the_bridge_and_both_go_on_afterwards(
     stage.drained().await;
     let begun = std::time::Instant::now();
     while stage.bridge.get("/health").is_none_or(|(status, _)| status != 200) {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the broker is back and /health does not say so");
+        assert!(begun.elapsed() < HEALTH, "the broker is back and /health does not say so");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let received = stage.bridge.metric("b24kafka_rows_received_total");
