@@ -50,6 +50,16 @@ impl Stage {
         assert!(empty, "rows are left at the portal:\n{}", self.bridge.log());
     }
 
+    /// Asks until `/health` says so, which it has to in time; tells how long that took.
+    async fn health_becomes(&self, wanted: u16) -> Duration {
+        let begun = std::time::Instant::now();
+        while self.bridge.get("/health").is_none_or(|(status, _)| status != wanted) {
+            assert!(begun.elapsed() < HEALTH, "/health does not become {wanted}:\n{}", self.bridge.log());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        begun.elapsed()
+    }
+
     fn records(&self) -> Vec<ReadRecord> {
         tokio::task::block_in_place(|| reader::read_all(&self.broker.bootstrap(), TOPICS))
     }
@@ -147,19 +157,11 @@ async fn a_broker_killed_in_mid_flow_stops_the_bridge_and_both_go_on_afterwards(
     assert_eq!(stage.bridge.get("/health").map(|(status, _)| status), Some(200), "before the broker dies");
     tokio::task::block_in_place(|| stage.broker.kill());
     portal.generate(1_000, 3);
-    let begun = std::time::Instant::now();
-    while stage.bridge.get("/health").is_none_or(|(status, _)| status != 503) {
-        assert!(begun.elapsed() < HEALTH, "the broker is dead and /health does not say so");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    println!("/health is 503 {:.1} s after the broker was found dead", begun.elapsed().as_secs_f64());
+    let took = stage.health_becomes(503).await;
+    println!("/health is 503 {:.1} s after the broker was found dead", took.as_secs_f64());
     tokio::task::block_in_place(|| stage.broker.restart());
     stage.drained().await;
-    let begun = std::time::Instant::now();
-    while stage.bridge.get("/health").is_none_or(|(status, _)| status != 200) {
-        assert!(begun.elapsed() < HEALTH, "the broker is back and /health does not say so");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    stage.health_becomes(200).await;
     let received = stage.bridge.metric("b24kafka_rows_received_total");
     let acknowledged = stage.bridge.metric("b24kafka_records_acknowledged_total");
     let held = stage.bridge.metric("b24kafka_rows_held");
@@ -168,6 +170,29 @@ async fn a_broker_killed_in_mid_flow_stops_the_bridge_and_both_go_on_afterwards(
         (received - acknowledged - held - dead).abs() < 0.5,
         "conservation: {received} {acknowledged} {held} {dead}"
     );
+    tokio::task::block_in_place(|| stage.bridge.stop());
+    judge(&portal, &stage.records()).assert_good();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_freezes_while_nothing_flows_is_found_out_in_time() {
+    let mut stage = Stage::build("").await;
+    let portal = stage.portal();
+    portal.backlog(100, 1);
+    stage.start();
+    stage.drained().await;
+    stage.health_becomes(200).await;
+    // Its sockets stay open and it answers nobody.
+    stage.broker.pause();
+    let took = stage.health_becomes(503).await;
+    println!("/health is 503 {:.1} s after the broker froze", took.as_secs_f64());
+    portal.backlog(100, 2);
+    let cleared = portal.totals().cleared;
+    assert!(portal.wait_until(PATIENCE, |counts| counts.reserved > 0).await, "the queue is read on");
+    assert_eq!(portal.totals().cleared, cleared, "nothing can have been acknowledged");
+    stage.broker.resume();
+    stage.drained().await;
+    stage.health_becomes(200).await;
     tokio::task::block_in_place(|| stage.bridge.stop());
     judge(&portal, &stage.records()).assert_good();
 }
