@@ -3,6 +3,7 @@
 //! The judge is the simulator's ledger: every row that the portals ever had is in Kafka, nothing is left reserved, and the
 //! portals have not been misused.
 
+mod aftermath;
 mod bindings;
 mod flow;
 mod health;
