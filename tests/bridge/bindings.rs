@@ -9,6 +9,7 @@ async fn configured_events_are_bound_once() {
     let portal = stage.portal(0);
     for _ in 0..2 {
         let running = stage.start().await;
+        running.until(|| portal.requests().calls.get("event.bind") == Some(&5)).await;
         running.portal(&portal, |seen| seen["state"] == "active").await;
         running.stop().await.expect("a clean stop");
     }
@@ -30,7 +31,8 @@ async fn the_events_of_two_connectors_are_bound_apart_and_each_row_comes_from_it
     let stage = Stage::new(Setup { queues, ..Setup::default() }).await;
     let portal = stage.portal(0);
     let running = stage.start().await;
-    running.portal(&portal, |seen| seen["state"] == "active").await;
+    let binds = || portal.requests().calls.get("event.bind").copied();
+    running.until(|| binds() == Some(6)).await;
     let deal = r#"{"FIELDS":{"ID":"1"}}"#;
     assert_eq!(portal.change("ONCRMDEALADD", deal, None).len(), 2, "both asked for it");
     assert_eq!(portal.change("ONCRMDEALUPDATE", deal, None).len(), 1);

@@ -28,7 +28,8 @@ async fn the_portals_limit_is_kept_while_a_backlog_is_drained_in_large_exchanges
     running.stop().await.expect("a clean stop");
     let requests = portal.requests().http;
     assert!(requests > 50, "more than the burst that the portal grants: {requests}");
-    assert!(50_000 / requests >= 400, "{requests} requests for 50,000 rows");
+    // The empty polls of the two other queues, a few a second, are among them; a loop of 50 rows each would need 1,000.
+    assert!(50_000 / requests >= 250, "{requests} requests for 50,000 rows");
     let (_, repeated) = stage.judge();
     assert_eq!(repeated, 0);
 }

@@ -17,14 +17,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What the stories change: what the simulator generates, a bot's message, and what is of no known entity.
 const ENTITIES: [&str; 7] = ["crm.deal", "crm.contact", "crm.lead", "crm.activity", "task", "imbot.message", "other"];
 
-<<<<<<< HEAD
 /// For calls of the admin API that change something; made up.
 pub const ADMIN_TOKEN: &str = "stage-hand";
 
-/// A record as it was read.
-=======
 /// What of the simulator and of the configuration matters to a story.
->>>>>>> 4f0abc6 (Hold the bridge to its promise while rows flow)
 #[derive(Clone, Debug)]
 pub struct Setup<'a> {
     pub portals: usize,
@@ -190,19 +186,6 @@ impl Running {
     }
 }
 
-<<<<<<< HEAD
-fn configuration(sim: &Sim, bootstrap: &str, dir: &Path, more: &str) -> String {
-    let (more, kafka) = more.split_once("# kafka\n").unwrap_or((more, ""));
-    let plan = if more.contains("# plan = auto") { "auto" } else { "unlimited" };
-    let mut text = sim.configuration(plan, usize::MAX);
-    text.push_str(&format!(
-        "[fetch]\npoll_min = \"100ms\"\npoll_max = \"300ms\"\n[registry]\npath = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         token = \"{ADMIN_TOKEN}\"\n\
-         [http]\nlisten = \"127.0.0.1:0\"\n{more}\n[kafka]\nbootstrap_servers = \"{bootstrap}\"\n{kafka}",
-        dir.join("registry"),
-    ));
-    text
-=======
 /// The pause between two looks at what can only be looked at.
 pub async fn tick() {
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -214,8 +197,7 @@ fn configuration(sim: &Sim, bootstrap: &str, dir: &Path, setup: &Setup<'_>) -> S
     let registry = dir.join("registry");
     format!(
         "{app}{queues}\n[fetch]\npoll_min = \"100ms\"\npoll_max = \"300ms\"\n{fetch}\n[registry]\npath = {registry:?}\n\
-         [admin]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+         [admin]\nlisten = \"127.0.0.1:0\"\ntoken = \"{ADMIN_TOKEN}\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
          [kafka]\nbootstrap_servers = \"{bootstrap}\"\n{kafka}\n"
     )
->>>>>>> 4f0abc6 (Hold the bridge to its promise while rows flow)
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use b24kafka::sim::{Fault, Limits, Trouble};
+use b24kafka::sim::{Fault, Trouble};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use super::stage::{PATIENCE, Running, Stage};
+use super::stage::{PATIENCE, Running, Setup, Stage};
 
 async fn until_health(running: &Running, wanted: u16) -> serde_json::Value {
     let begun = std::time::Instant::now();
@@ -21,7 +21,7 @@ async fn until_health(running: &Running, wanted: u16) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn portals_that_stop_answering_are_told_and_all_of_them_are_unhealthy() {
-    let mut stage = Stage::new(2, Limits::UNLIMITED, "").await;
+    let mut stage = Stage::new(Setup { portals: 2, ..Setup::default() }).await;
     stage.config.fetch.request_timeout = Duration::from_secs(1);
     let running = stage.start().await;
     for portal in stage.sim.portals() {
@@ -51,7 +51,7 @@ async fn portals_that_stop_answering_are_told_and_all_of_them_are_unhealthy() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_may_not_be_written_is_a_problem_at_once() {
-    let stage = Stage::new(1, Limits::UNLIMITED, "").await;
+    let stage = Stage::plain().await;
     let portal = stage.portal(0);
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     stage.broker.request_errors(RDKafkaApiKey::Produce, &[denied; 3]);
@@ -70,7 +70,7 @@ async fn a_topic_that_may_not_be_written_is_a_problem_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_loops_turn() {
-    let stage = Stage::new(1, Limits::UNLIMITED, "").await;
+    let stage = Stage::plain().await;
     let running = stage.start().await;
     assert_eq!(running.get("/live").await, (200, "live\n".to_owned()));
     running.stop().await.expect("a clean stop");

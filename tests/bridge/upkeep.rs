@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use b24kafka::{
     app::AppError,
-    sim::{Fault, Limits, Trouble},
+    sim::{Fault, Trouble},
 };
 use secrecy::ExposeSecret as _;
 
-use super::stage::{PATIENCE, Stage};
+use super::stage::{PATIENCE, Setup, Stage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_cannot_be_bound_is_shown_and_tried_again() {
     let queues = "[[queues]]\nevents = [\"ONTASKADD\", \"ONCRMDEALADD\"]\n";
-    let stage = Stage::new(1, Limits::UNLIMITED, queues).await;
+    let stage = Stage::new(Setup { queues, ..Setup::default() }).await;
     let portal = stage.portal(0);
     portal.add_fault(Fault::new(Trouble::code("ERROR_CORE")).on("event.bind").times(2));
     let running = stage.start().await;
@@ -33,7 +33,9 @@ async fn an_event_that_cannot_be_bound_is_shown_and_tried_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_the_portal_does_not_know_is_told_once_and_not_asked_for_again() {
-    let stage = Stage::new(1, Limits::UNLIMITED, "[[queues]]\nevents = [\"ONTASKADD\", \"ONTASKDELETE\"]\n").await;
+    let stage =
+        Stage::new(Setup { queues: "[[queues]]\nevents = [\"ONTASKADD\", \"ONTASKDELETE\"]\n", ..Setup::default() })
+            .await;
     let portal = stage.portal(0);
     portal.add_fault(Fault::new(Trouble::code("ERROR_EVENT_NOT_FOUND")).on("event.bind").times(1));
     let running = stage.start().await;
@@ -47,7 +49,7 @@ async fn an_event_that_the_portal_does_not_know_is_told_once_and_not_asked_for_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poll_tries_a_parked_portal_at_once() {
-    let stage = Stage::new(1, Limits::UNLIMITED, "").await;
+    let stage = Stage::plain().await;
     let portal = stage.portal(0);
     let running = stage.start().await;
     running.portal(&portal, |seen| seen["state"] == "active").await;
@@ -66,7 +68,7 @@ async fn a_poll_tries_a_parked_portal_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_that_were_granted_are_stored_before_the_end() {
-    let stage = Stage::new(1, Limits::UNLIMITED, "").await;
+    let stage = Stage::plain().await;
     let portal = stage.portal(0);
     let (registry, away) = (stage.dir.path().join("registry"), stage.dir.path().join("away"));
     let running = stage.start().await;
@@ -87,7 +89,7 @@ async fn tokens_that_were_granted_are_stored_before_the_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_that_are_lost_by_a_stop_are_told() {
-    let mut stage = Stage::new(1, Limits::UNLIMITED, "").await;
+    let mut stage = Stage::plain().await;
     stage.config.shutdown.grace = Duration::from_secs(1);
     let portal = stage.portal(0);
     let registry = stage.dir.path().join("registry");
@@ -105,7 +107,7 @@ async fn tokens_that_are_lost_by_a_stop_are_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_token_that_belongs_to_another_portal_is_kept_for_that_one() {
-    let mut stage = Stage::new(2, Limits::UNLIMITED, "").await;
+    let mut stage = Stage::new(Setup { portals: 2, ..Setup::default() }).await;
     let (wrong, owner) = (stage.portal(0), stage.portal(1));
     let token = stage.config.portals[1].refresh_token.clone();
     stage.config.portals[0].refresh_token = token;
