@@ -28,7 +28,8 @@ pub struct Exchanged {
     pub operating: Vec<OperatingTime>,
     /// When the portal began to work on it, in seconds since 1970 by the portal's clock.
     pub server_time: Option<i64>,
-    /// Rows without a usable `ID`: they can be neither published nor cleared, only reported.
+    /// Rows without a usable `ID`, or found reserved without a usable `PROCESS_ID`: they can be neither published nor
+    /// cleared, only reported.
     pub unreadable: usize,
 }
 

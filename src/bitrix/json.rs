@@ -91,9 +91,18 @@ pub fn children(json: &str) -> Children<'_> {
 
 /// The value of the member `key`, the first if there are several.
 pub fn member<'a>(json: &'a str, key: &str) -> Option<&'a str> {
-    children(json)
-        .find(|child| child.key.is_some_and(|written| text(written).is_some_and(|k| k == key)))
-        .map(|c| c.value)
+    members(json, key).next()
+}
+
+/// The value of the member `key`; `None` if there are several.
+pub fn only_member<'a>(json: &'a str, key: &str) -> Option<&'a str> {
+    let mut all = members(json, key);
+    all.next().filter(|_| all.next().is_none())
+}
+
+fn members<'a>(json: &'a str, key: &str) -> impl Iterator<Item = &'a str> {
+    let named = move |child: &Child<'_>| child.key.is_some_and(|written| text(written).is_some_and(|k| k == key));
+    children(json).filter(named).map(|child| child.value)
 }
 
 /// What a JSON string says; `None` if `json` is no string or holds a broken escape.

@@ -127,6 +127,9 @@ fn read(answered: &Answered) -> Result<Tokens, RefreshError> {
     }
     let body = body.trim_ascii();
     if let Some(code) = json::member(body, "error").and_then(scalar::text_or_number).filter(|code| !code.is_empty()) {
+        if json::member(body, "refresh_token").is_some() {
+            return Err(unknown("CONTRADICTION"));
+        }
         let code = CallError::unknown(&code).code;
         return Err(match &*code {
             "INVALID_GRANT" => RefreshError::Rejected,
@@ -145,7 +148,8 @@ fn read(answered: &Answered) -> Result<Tokens, RefreshError> {
 
 fn tokens(body: &str) -> Option<Tokens> {
     let text = |key| json::member(body, key).and_then(scalar::text_or_number).filter(|text| !text.is_empty());
-    let secret = |key| json::member(body, key).and_then(scalar::text).filter(|text| !text.is_empty());
+    // Two values of one name: which of them is good would show an hour later, or never.
+    let secret = |key| json::only_member(body, key).and_then(scalar::text).filter(|text| !text.is_empty());
     Some(Tokens {
         access_token: SecretString::from(secret("access_token")?.into_owned()),
         refresh_token: SecretString::from(secret("refresh_token")?.into_owned()),
@@ -203,6 +207,9 @@ mod tests {
             (403, "{}"),
             (302, ""),
             (400, r#"{"error":"something_new"}"#),
+            (200, r#"{"error":"invalid_grant","access_token":"aa","refresh_token":"rr"}"#),
+            (200, r#"{"access_token":"aa","refresh_token":"rr","refresh_token":"ss"}"#),
+            (200, r#"{"access_token":"aa","access_token":"bb","refresh_token":"rr"}"#),
         ] {
             assert!(matches!(error(status, body), RefreshError::Unknown { .. }), "{status} {body}");
         }

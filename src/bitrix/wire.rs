@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 pub use self::{
     batch::{Batch, Commands, Entries, GET, Get, PAGE, Rows},
-    row::{RawRow, read_row},
+    row::{RawRow, process, read_row},
 };
 
 /// What is around every answer of a portal (protocol reference section 3).

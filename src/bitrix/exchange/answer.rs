@@ -11,7 +11,7 @@ use crate::{
         client::{Answered, Clock, duration},
         error::CallError,
         json,
-        wire::{Batch, Commands, GET, Get, PAGE, Rows, read_row, scalar},
+        wire::{Batch, Commands, GET, Get, PAGE, Rows, process, read_row, scalar},
     },
     protocol::{
         exchange::{Answer, Cleared, Exchange, LIST_PAGE, Read, ReadAnswer},
@@ -66,10 +66,11 @@ impl<'a> Reader<'a> {
     }
 
     fn cleared(&self, key: &str, trouble: &mut Option<CallError>) -> Cleared {
-        let done = self.batch.result.as_ref().and_then(|result| result.others.get(key)).is_some_and(scalar::yes);
+        let said: Vec<&str> = self.batch.result.iter().flat_map(|result| result.others.all(key)).collect();
         let error = match self.error(key) {
-            None if done => return Cleared::Done,
+            None if !said.is_empty() && said.iter().all(|said| scalar::yes(said)) => return Cleared::Done,
             None => CallError::unknown("NO_RESULT"),
+            Some(_) if !said.is_empty() => CallError::unknown("CONTRADICTION"),
             Some(error) => error,
         };
         let cleared = error.cleared();
@@ -78,17 +79,18 @@ impl<'a> Reader<'a> {
     }
 
     fn reserved(&mut self, took: Millis) -> Result<ReadAnswer<Row>, CallError> {
-        if let Some(error) = self.error(GET) {
-            return Err(error);
-        }
         let get = self.batch.result.as_mut().and_then(|result| result.get.take());
+        if let Some(error) = self.error(GET) {
+            // A refusal beside a result may hide rows that are reserved.
+            return Err(if get.is_some() { CallError::unknown("CONTRADICTION") } else { error });
+        }
         let Some(Get { process_id, events: Some(events) }) = get else {
             return Err(CallError::unknown("NO_RESULT"));
         };
         if events.odd {
             return Err(CallError::unknown("ODD_RESULT"));
         }
-        let process = process_id.and_then(|raw| scalar::text(raw.get())).and_then(|id| ProcessId::new(&id));
+        let process = process_id.and_then(|raw| process(raw.get()));
         if process.is_none() && !events.rows.is_empty() {
             // They are reserved, but under which id? Only a scan can tell.
             return Err(CallError::unknown("NO_PROCESS_ID"));
@@ -134,14 +136,14 @@ impl<'a> Reader<'a> {
     }
 
     fn page(&mut self, page: usize, key: &str) -> Result<Rows<'a>, CallError> {
-        if let Some(error) = self.error(key) {
-            return Err(error);
-        }
         let result = self.batch.result.as_mut();
         let rows = result.and_then(|result| {
             let at = result.pages.iter().position(|(number, _)| *number == page)?;
             Some(result.pages.swap_remove(at).1)
         });
+        if let Some(error) = self.error(key) {
+            return Err(if rows.is_some() { CallError::unknown("CONTRADICTION") } else { error });
+        }
         rows.filter(|rows| !rows.odd).ok_or_else(|| CallError::unknown("NO_RESULT"))
     }
 
@@ -149,10 +151,12 @@ impl<'a> Reader<'a> {
         let whole = LazyCell::new(|| self.elements(key, false));
         let mut unreadable = 0;
         for (n, raw) in rows.rows.iter().enumerate() {
-            // A free row here means that the filter was not heeded: it is not ours to recover.
-            let Some(process) = raw.process() else { continue };
-            match read_row(raw, || whole.get(n).copied()) {
-                Some(row) => {
+            if raw.is_free() {
+                // The filter was not heeded: it is not ours to recover.
+                continue;
+            }
+            match raw.process().zip(read_row(raw, || whole.get(n).copied())) {
+                Some((process, row)) => {
                     // Rows of one reservation share the text of its id.
                     let known = found.last().map(|(last, _)| last).filter(|last| **last == process).cloned();
                     found.push((known.unwrap_or(process), row));

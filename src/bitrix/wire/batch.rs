@@ -33,11 +33,16 @@ pub struct Entries<'a>(pub Vec<(Box<str>, &'a RawValue)>);
 impl<'a> Entries<'a> {
     /// The value under `key` as it is written.
     pub fn get(&self, key: &str) -> Option<&'a str> {
-        self.0.iter().find(|(k, _)| &**k == key).map(|(_, raw)| raw.get())
+        self.all(key).next()
+    }
+
+    /// Every value under `key`: an answer that contradicts itself has several.
+    pub fn all(&self, key: &str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(k, _)| &**k == key).map(|(_, raw)| raw.get())
     }
 }
 
-/// The results of an exchange.
+/// The results of an exchange. What comes twice under one key is kept as odd: nobody knows which of the two holds.
 #[derive(Debug, Default)]
 pub struct Commands<'a> {
     /// Of the `get`.
@@ -136,9 +141,14 @@ impl<'de: 'a, 'a> FromMap<'de> for Commands<'a> {
         let mut commands = Self::default();
         while let Some(key) = map.next_key::<Box<str>>()? {
             if &*key == GET {
-                commands.get = Some(map.next_value()?);
+                let get = map.next_value()?;
+                commands.get = Some(if commands.get.is_some() { Get::default() } else { get });
             } else if let Some(page) = key.strip_prefix(PAGE).and_then(|number| number.parse().ok()) {
-                commands.pages.push((page, map.next_value()?));
+                let rows: Rows<'a> = map.next_value()?;
+                match commands.pages.iter_mut().find(|(number, _)| *number == page) {
+                    Some((_, first)) => first.odd = true,
+                    None => commands.pages.push((page, rows)),
+                }
             } else {
                 commands.others.0.push((key, map.next_value()?));
             }
@@ -150,16 +160,17 @@ impl<'de: 'a, 'a> FromMap<'de> for Commands<'a> {
 impl<'de: 'a, 'a> FromMap<'de> for Get<'a> {
     fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
         let mut get = Self::default();
+        let mut twice = false;
         while let Some(key) = map.next_key::<Box<str>>()? {
             match &*key {
-                "process_id" => get.process_id = Some(map.next_value()?),
-                "events" => get.events = Some(map.next_value()?),
+                "process_id" => twice |= get.process_id.replace(map.next_value()?).is_some(),
+                "events" => twice |= get.events.replace(map.next_value()?).is_some(),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(get)
+        Ok(if twice { Self::default() } else { get })
     }
 }
 

@@ -18,6 +18,9 @@ use crate::{
     protocol::types::{Body, Change, EntityKey, Event, Malformed, ProcessId, Row, RowId},
 };
 
+/// What stands for a field that came more than once: nobody knows which of its values holds. No JSON value begins so.
+const TWICE: &str = "?";
+
 /// A row's fields as they are written in the answer; absent ones are empty, which no JSON value is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RawRow<'a> {
@@ -31,15 +34,27 @@ pub struct RawRow<'a> {
 }
 
 impl RawRow<'_> {
-    /// The reservation that the row belongs to; `None` for a free one and in the answer to a `get`.
+    /// The reservation that the row belongs to; `None` for a free one and for one whose reservation cannot be told.
     pub fn process(&self) -> Option<ProcessId> {
-        ProcessId::new(&scalar::text(self.process_id)?)
+        process(self.process_id)
+    }
+
+    /// Whether the row says that nobody has reserved it.
+    pub fn is_free(&self) -> bool {
+        scalar::text(self.process_id).is_some_and(|id| id.is_empty())
     }
 
     /// Its identity; a row without one can be neither published nor cleared.
     fn id(&self) -> Option<RowId> {
         RowId::new(scalar::integer(self.id)?.try_into().ok()?)
     }
+}
+
+/// A reservation's id: a text, or a whole number as it is written. Of other numbers nobody can say how the portal would
+/// spell them as a text, and a clear with another spelling confirms nothing while it is answered with yes.
+pub fn process(raw: &str) -> Option<ProcessId> {
+    let whole = || Some(raw).filter(|raw| raw.bytes().all(|byte| byte.is_ascii_digit())).map(Cow::Borrowed);
+    ProcessId::new(&scalar::text(raw).or_else(whole)?)
 }
 
 /// What a row says; `None` if it has no usable `ID`. `whole` gives the row's JSON, for the one that cannot be read.
@@ -66,6 +81,9 @@ fn event(raw: &RawRow<'_>) -> Result<Event, &'static str> {
     let data = data(raw.event_data, entry).ok_or("EVENT_DATA is neither an object, a list nor empty")?;
     let entity = entry.map_or(catalogue::OTHER, |entry| entry.entity);
     let entity_id: Box<str> = catalogue::entity_id(entry, &data, &message_id).into();
+    if raw.event_additional == TWICE {
+        return Err("EVENT_ADDITIONAL is there twice");
+    }
     let additional = if raw.event_additional.is_empty() { "false".into() } else { redact(raw.event_additional) };
     let user_id = crate::bitrix::json::member(&additional, "user_id").and_then(scalar::integer);
     Ok(Event {
@@ -151,7 +169,8 @@ impl<'de> Visitor<'de> for RowVisitor {
                     continue;
                 }
             };
-            *slot = map.next_value::<&RawValue>()?.get();
+            let value = map.next_value::<&RawValue>()?.get();
+            *slot = if slot.is_empty() { value } else { TWICE };
         }
         Ok(row)
     }

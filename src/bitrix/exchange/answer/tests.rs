@@ -164,6 +164,68 @@ fn free_rows_are_not_recovered_and_no_scan_goes_in_circles() {
 }
 
 #[test]
+fn a_reservation_with_a_number_for_its_id_is_ours_too() {
+    let number = |json: &str| json.replace("\"PROCESS_ID\":\"12\"", "\"PROCESS_ID\":12");
+    let exchanged = batch(&scan(1), &format!(r#"{{"page0":[{},{}]}}"#, number(&row(1, "12")), row(2, "p")), "[]");
+    let ReadAnswer::Listed { rows: found, .. } = &exchanged.answer.read else { panic!("{exchanged:?}") };
+    assert_eq!(found.iter().map(|(process, _)| process.as_str()).collect::<Vec<_>>(), ["12", "p"]);
+    let got = batch(&reserve(0), &format!(r#"{{"get":{{"process_id":12,"events":[{}]}}}}"#, row(1, "")), "[]");
+    let ReadAnswer::Reserved { process: Some(process), .. } = &got.answer.read else { panic!("{got:?}") };
+    assert_eq!((process.as_str(), ids(&got.answer.read)), ("12", vec![1]));
+}
+
+#[test]
+fn a_reserved_row_that_cannot_be_used_is_counted() {
+    for odd in ["null", "false", "true", "{}", "[\"p\"]", "1.5", "1e3", "\"\\ud800\""] {
+        let odd_row = row(1, "p").replace("\"PROCESS_ID\":\"p\"", &format!("\"PROCESS_ID\":{odd}"));
+        let exchanged = batch(&scan(1), &format!(r#"{{"page0":[{odd_row},{}]}}"#, row(2, "p")), "[]");
+        assert_eq!((exchanged.unreadable, ids(&exchanged.answer.read)), (1, vec![2]), "{odd}");
+        let result = format!(r#"{{"get":{{"process_id":{odd},"events":[{}]}}}}"#, row(1, ""));
+        assert_eq!(batch(&reserve(0), &result, "[]").answer.read, ReadAnswer::Unknown, "{odd}");
+    }
+    let absent = row(1, "p").replace(",\"PROCESS_ID\":\"p\"", "");
+    let exchanged = batch(&scan(1), &format!(r#"{{"page0":[{absent},{},5]}}"#, row(2, "")), "[]");
+    assert_eq!((exchanged.unreadable, ids(&exchanged.answer.read)), (2, vec![]), "a free row is not ours to count");
+}
+
+#[test]
+fn what_an_answer_says_twice_is_not_believed() {
+    let free = rows(1..=1, "");
+    let get = format!(r#""get":{{"process_id":"p","events":{free}}}"#);
+    for result in [
+        format!(r#"{{{get},"get":{{"process_id":"p","events":[]}}}}"#),
+        format!(r#"{{"get":{{"process_id":"p","events":{free},"events":[]}}}}"#),
+        format!(r#"{{"get":{{"process_id":"p","events":{free},"process_id":"q"}}}}"#),
+    ] {
+        assert_eq!(batch(&reserve(0), &result, "[]").answer.read, ReadAnswer::Unknown, "{result}");
+    }
+    let page = format!(r#"{{"page0":{},"page0":[]}}"#, rows(1..=1, "p"));
+    assert_eq!(batch(&scan(1), &page, "[]").answer.read, ReadAnswer::Unknown);
+    for clears in [r#"{"c0":true,"c0":false}"#, r#"{"c0":false,"c0":true}"#] {
+        assert_eq!(batch(&reserve(1), clears, "[]").answer.clears, [Cleared::Unknown], "{clears}");
+    }
+    let refused = r#"{"get":{"error":"ERROR_ARGUMENT"},"c0":{"error":"ERROR_ARGUMENT"}}"#;
+    let exchanged = batch(&reserve(1), &format!(r#"{{"c0":true,{get}}}"#), refused);
+    assert_eq!((exchanged.answer.read, exchanged.answer.clears), (ReadAnswer::Unknown, vec![Cleared::Unknown]));
+    let page = batch(&scan(1), &format!(r#"{{"page0":{}}}"#, rows(1..=1, "p")), &refused.replace("get", "page0"));
+    assert_eq!(page.answer.read, ReadAnswer::Unknown);
+}
+
+#[test]
+fn a_field_that_a_row_has_twice_is_not_believed() {
+    let twice = |field: &str| row(1, "p").replacen('{', &format!("{{\"{field}\":\"7\","), 1);
+    for field in ["ID", "PROCESS_ID"] {
+        let exchanged = batch(&scan(1), &format!(r#"{{"page0":[{},{}]}}"#, twice(field), row(9, "p")), "[]");
+        assert_eq!((exchanged.unreadable, ids(&exchanged.answer.read)), (1, vec![9]), "{field}");
+    }
+    for field in ["TIMESTAMP_X", "EVENT_NAME", "EVENT_DATA", "EVENT_ADDITIONAL", "MESSAGE_ID"] {
+        let exchanged = batch(&scan(1), &format!(r#"{{"page0":[{}]}}"#, twice(field)), "[]");
+        let ReadAnswer::Listed { rows: found, .. } = &exchanged.answer.read else { panic!("{field}") };
+        assert!(matches!(found[0].1.body, Body::Malformed(_)), "{field}");
+    }
+}
+
+#[test]
 fn a_truncated_answer_is_unknown_wherever_it_ends() {
     let body = format!(
         r#"{{"result":{{"result":{{"get":{{"process_id":"p","events":{}}}}},"result_error":[]}}}}"#,
