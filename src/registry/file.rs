@@ -33,7 +33,7 @@ pub struct FileRegistry {
     writing: Mutex<()>,
     _lock: File,
     #[cfg(test)]
-    cut: Option<Step>,
+    cut: Option<Cut>,
 }
 
 /// An opened registry and what was in it.
@@ -54,6 +54,16 @@ pub struct RefusedFile {
     pub path: PathBuf,
     /// What is wrong with it, to be read behind the path; it holds nothing of the file.
     pub wrong: String,
+}
+
+/// Where a test lets the process die.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// Before this step.
+    step: Step,
+    /// With so many bytes in the temporary file, if it comes to that.
+    bytes: usize,
 }
 
 /// The steps of a write, in their order.
@@ -83,6 +93,11 @@ impl FileRegistry {
             let path = entry.map_err(list)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.starts_with('.') && name.ends_with(TEMPORARY) {
+                // Not ours, but no reason to leave every portal alone: it is in the way of one at most.
+                if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+                    refused.push(RefusedFile { path, wrong: "is no file".into() });
+                    continue;
+                }
                 fs::remove_file(&path).map_err(|source| io_error("remove", &path, source))?;
             } else if let Some(stem) = name.strip_suffix(SUFFIX) {
                 match read(&path, stem) {
@@ -173,10 +188,8 @@ impl FileRegistry {
             .open(path)
             .map_err(|source| io_error("create", path, source))?;
         let failed = |source| io_error("write", path, source);
-        let (first, second) = bytes.split_at(bytes.len() / 2);
-        file.write_all(first).map_err(failed)?;
         self.reach(Step::Write, path)?;
-        file.write_all(second).map_err(failed)?;
+        file.write_all(self.written(bytes)).map_err(failed)?;
         self.reach(Step::SyncFile, path)?;
         file.sync_all().map_err(|source| io_error("sync", path, source))
     }
@@ -186,10 +199,23 @@ impl FileRegistry {
         sync_directory(&self.dir)
     }
 
-    /// Where a test lets the process die.
+    /// Ends a write where a test wants the process to die: the error stands for the death.
     #[cfg(test)]
     fn reach(&self, step: Step, path: &Path) -> Result<(), RegistryError> {
-        if self.cut == Some(step) { Err(io_error("survive at", path, io::Error::other("cut"))) } else { Ok(()) }
+        let dies = self.cut.is_some_and(|cut| cut.step == step);
+        if dies { Err(io_error("survive at", path, io::Error::other("cut"))) } else { Ok(()) }
+    }
+
+    /// What of the record reaches the file before the process dies.
+    #[cfg(test)]
+    fn written<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let cut = self.cut.filter(|cut| cut.step == Step::SyncFile);
+        bytes.get(..cut.map_or(bytes.len(), |cut| cut.bytes)).unwrap_or(bytes)
+    }
+
+    #[cfg(not(test))]
+    fn written<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        bytes
     }
 
     #[cfg(not(test))]
