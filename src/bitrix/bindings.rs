@@ -65,7 +65,7 @@ impl Client {
     pub async fn bindings(&self, access: &Access) -> Result<Vec<Binding>, CallError> {
         let answered = self.call(access, "event.get", None, &NoParameters {}).await?;
         let (result, _) = answered.result::<&RawValue>()?;
-        Ok(json::children(result.get()).filter_map(|child| binding(child.value)).collect())
+        Ok(list(result)?.filter_map(|child| binding(child.value)).collect())
     }
 
     /// The names of all events that the portal knows and the application may bind, upper case.
@@ -75,7 +75,7 @@ impl Client {
     pub async fn events(&self, access: &Access) -> Result<Vec<String>, CallError> {
         let answered = self.call(access, "events", None, &NoParameters {}).await?;
         let (result, _) = answered.result::<&RawValue>()?;
-        let names = json::children(result.get()).filter_map(|child| scalar::text(child.value));
+        let names = list(result)?.filter_map(|child| scalar::text(child.value));
         Ok(names.map(|name| name.to_ascii_uppercase()).collect())
     }
 
@@ -141,6 +141,14 @@ impl Bound {
             Err(error) if &*error.code == "ERROR_EVENT_NOT_FOUND" => self.unknown.push(event.to_owned()),
             Err(error) => self.failed.push((event.to_owned(), error)),
         }
+    }
+}
+
+/// A list, or what PHP makes of one. Anything else is not taken for an empty one.
+fn list(result: &RawValue) -> Result<json::Children<'_>, CallError> {
+    match result.get().as_bytes() {
+        [b'[' | b'{', ..] | b"false" | b"\"\"" => Ok(json::children(result.get())),
+        _ => Err(CallError::unknown("ODD_RESULT")),
     }
 }
 

@@ -238,7 +238,8 @@ impl Answered {
 
     /// The result, or what the answer says instead.
     pub(super) fn result<'a, T: Deserialize<'a>>(&'a self) -> Result<(T, Clock), CallError> {
-        if self.status.is_redirection() {
+        // A list would do as an envelope by its order.
+        if self.status.is_redirection() || !self.body.trim_ascii_start().starts_with('{') {
             return Err(self.no_result());
         }
         match serde_json::from_str::<Envelope<'a, T>>(&self.body) {

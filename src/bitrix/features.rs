@@ -77,7 +77,10 @@ impl Client {
 pub(super) struct NoParameters {}
 
 fn feature(result: &str) -> Option<bool> {
-    let value = json::member(result, "value").unwrap_or(result);
+    let value = match json::member(result, "value") {
+        Some(_) => json::only_member(result, "value")?,
+        None => result,
+    };
     match value {
         "true" | "false" => Some(value == "true"),
         _ => scalar::text_or_number(value).map(|_| scalar::yes(value)),
@@ -116,6 +119,7 @@ mod tests {
             (r#"{"value":1}"#, Some(true)),
             ("[]", None),
             (r#"{"value":null}"#, None),
+            (r#"{"value":"Y","value":"N"}"#, None),
         ] {
             assert_eq!(feature(result), want, "{result}");
         }

@@ -127,7 +127,7 @@ fn read(answered: &Answered) -> Result<Tokens, RefreshError> {
     }
     let body = body.trim_ascii();
     if let Some(code) = json::member(body, "error").and_then(scalar::text_or_number).filter(|code| !code.is_empty()) {
-        if json::member(body, "refresh_token").is_some() {
+        if json::only_member(body, "error").is_none() || json::member(body, "refresh_token").is_some() {
             return Err(unknown("CONTRADICTION"));
         }
         let code = CallError::unknown(&code).code;
@@ -208,6 +208,7 @@ mod tests {
             (302, ""),
             (400, r#"{"error":"something_new"}"#),
             (200, r#"{"error":"invalid_grant","access_token":"aa","refresh_token":"rr"}"#),
+            (200, r#"{"error":"invalid_grant","error":""}"#),
             (200, r#"{"access_token":"aa","refresh_token":"rr","refresh_token":"ss"}"#),
             (200, r#"{"access_token":"aa","access_token":"bb","refresh_token":"rr"}"#),
         ] {

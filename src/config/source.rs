@@ -20,6 +20,10 @@ use super::fault::{Fault, Place};
 pub(super) const PREFIX: &str = "B24KAFKA__";
 /// A configuration is a page or two; whatever is larger is a mistake (or a device) and is not read.
 const FILE_LIMIT: u64 = 1 << 20;
+/// No key lies deeper. Values are built and dropped by recursion, so a name must not say how deep that goes.
+const MOST_LEVELS: usize = 8;
+/// Most characters of a variable's name that a fault about the name repeats.
+const SHOWN: usize = 80;
 /// Stands for bytes that are no UTF-8 in a variable; see [`environment`].
 const NOT_UTF8: char = '\u{FFFD}';
 
@@ -146,7 +150,8 @@ fn variables(
     for (name, value) in env {
         let Some(rest) = name.strip_prefix(PREFIX) else { continue };
         let path: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
-        let wrong = if path.iter().any(String::is_empty) || name.contains(NOT_UTF8) || rest != rest.to_uppercase() {
+        let odd = path.len() > MOST_LEVELS || path.iter().any(String::is_empty);
+        let wrong = if odd || name.contains(NOT_UTF8) || rest != rest.to_uppercase() {
             "names no key"
         } else if value.contains(NOT_UTF8) {
             "does not hold UTF-8"
@@ -155,6 +160,10 @@ fn variables(
             continue;
         };
         let right = format!("write {PREFIX}SECTION__KEY in capitals, with a value in UTF-8");
+        let name = match name.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{}...", &name[..end]),
+            None => name,
+        };
         faults.push(Fault { place: Place::Variable(name), key: String::new(), wrong: wrong.into(), right });
     }
     found.sort_by(|a, b| a.1.cmp(&b.1));

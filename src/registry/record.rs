@@ -87,6 +87,10 @@ impl PortalRecord {
             let what = if error.is_eof() { "ends too early" } else { "is no portal record" };
             format!("{what} (line {}, column {})", error.line(), error.column())
         };
+        if json.trim_ascii_start().first() != Some(&b'{') {
+            // A list of the right length would do by its order.
+            return Err("is no portal record (line 1, column 1)".into());
+        }
         match serde_json::from_slice::<Header>(json).map_err(foreign)?.format {
             FORMAT => {}
             newer if newer > FORMAT => return Err(format!("has format {newer}; this version reads {FORMAT}")),
@@ -168,6 +172,7 @@ mod tests {
             ("", "is empty"),
             (" \n", "is empty"),
             ("{\"a\":\"s3cr3t\"}", "is no portal record"),
+            ("[1,\"a1\",\"https://a/\",null,null,null,null,null,null,null,null]", "is no portal record"),
             ("\u{0}\u{0}", "is no portal record"),
             (&whole[..whole.len() / 2], "ends too early"),
             (&whole.replace("\"format\": 1", "\"format\": 2"), "has format 2; this version reads 1"),

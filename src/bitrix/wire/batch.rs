@@ -4,25 +4,21 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
 use super::{RawRow, scalars_are};
 
-/// `result` of a batch. `C` reads its inner `result`.
-#[derive(Deserialize)]
+/// `result` of a batch; only a map is one. `C` reads its inner `result`.
 pub struct Batch<'a, C> {
     /// Results of the commands that succeeded.
     pub result: Option<C>,
     /// Errors of those that did not.
-    #[serde(borrow, default)]
     pub result_error: Entries<'a>,
     /// How long each took.
-    #[serde(borrow, default)]
     pub result_time: Entries<'a>,
     /// Where the next page of each begins.
-    #[serde(borrow, default)]
     pub result_next: Entries<'a>,
 }
 
@@ -74,6 +70,12 @@ pub struct Rows<'a> {
     pub rows: Vec<RawRow<'a>>,
     /// Whether it was neither a list nor a map nor one of PHP's empty values.
     pub odd: bool,
+}
+
+impl<'de: 'a, 'a, C: Deserialize<'de>> Deserialize<'de> for Batch<'a, C> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(BatchVisitor(PhantomData))
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
@@ -143,7 +145,7 @@ impl<'de: 'a, 'a> FromMap<'de> for Commands<'a> {
             if &*key == GET {
                 let get = map.next_value()?;
                 commands.get = Some(if commands.get.is_some() { Get::default() } else { get });
-            } else if let Some(page) = key.strip_prefix(PAGE).and_then(|number| number.parse().ok()) {
+            } else if let Some(page) = page_number(&key) {
                 let rows: Rows<'a> = map.next_value()?;
                 match commands.pages.iter_mut().find(|(number, _)| *number == page) {
                     Some((_, first)) => first.odd = true,
@@ -155,6 +157,12 @@ impl<'de: 'a, 'a> FromMap<'de> for Commands<'a> {
         }
         Ok(commands)
     }
+}
+
+/// The number in the key of a page, if we could have written it so.
+fn page_number(key: &str) -> Option<usize> {
+    let written = key.strip_prefix(PAGE)?;
+    written.parse().ok().filter(|number: &usize| number.to_string() == written)
 }
 
 impl<'de: 'a, 'a> FromMap<'de> for Get<'a> {
@@ -171,6 +179,41 @@ impl<'de: 'a, 'a> FromMap<'de> for Get<'a> {
             }
         }
         Ok(if twice { Self::default() } else { get })
+    }
+}
+
+struct BatchVisitor<'a, C>(PhantomData<(&'a (), C)>);
+
+impl<'de: 'a, 'a, C: Deserialize<'de>> Visitor<'de> for BatchVisitor<'a, C> {
+    type Value = Batch<'a, C>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the result of a batch")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut result, mut errors, mut times, mut next) = (None, None, None, None);
+        let mut twice = false;
+        while let Some(key) = map.next_key::<Box<str>>()? {
+            match &*key {
+                "result" => twice |= result.replace(map.next_value::<Option<C>>()?).is_some(),
+                "result_error" => twice |= errors.replace(map.next_value()?).is_some(),
+                "result_time" => twice |= times.replace(map.next_value()?).is_some(),
+                "result_next" => twice |= next.replace(map.next_value()?).is_some(),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        if twice {
+            return Err(A::Error::custom("a part is there twice"));
+        }
+        Ok(Batch {
+            result: result.flatten(),
+            result_error: errors.unwrap_or_default(),
+            result_time: times.unwrap_or_default(),
+            result_next: next.unwrap_or_default(),
+        })
     }
 }
 
