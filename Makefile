@@ -73,6 +73,13 @@ doc: ## the crate's documentation, broken links refused
 model: ## the exhaustive search over core, portal and broker, with its figures
 	$(CARGO) test --locked --test model -- --nocapture $(ARGS)
 
+# Another seed each time; a failure prints it. With B24KAFKA_FUZZ_SEED=... it runs again.
+.PHONY: fuzz
+fuzz: ## break good answers, configurations and registry files for a minute on a new seed, with figures
+	@seed=$${B24KAFKA_FUZZ_SEED:-$$(date +%s)}; echo "seed $$seed"; \
+	B24KAFKA_FUZZ_SEED=$$seed B24KAFKA_FUZZ_SECONDS=$${B24KAFKA_FUZZ_SECONDS:-60} \
+		$(CARGO) test --locked --quiet --test hostile -- fuzz:: generated:: --nocapture --test-threads=16 $(ARGS)
+
 .PHONY: bench
 bench: kafka ## throughput, latency, processor and memory against a real broker (a table, and target/bench.json)
 	$(CARGO) bench --locked --bench bridge $(ARGS)

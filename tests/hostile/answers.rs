@@ -1,0 +1,96 @@
+//! Good answers: what the broken ones are made from.
+
+use serde_json::{Value, json};
+
+/// A row as a portal sends it.
+pub fn row(id: u64, process: Option<&str>) -> Value {
+    let mut row = json!({
+        "ID": id.to_string(), "TIMESTAMP_X": "2026-11-24T13:15:30+03:00", "EVENT_NAME": "ONCRMDEALUPDATE",
+        "EVENT_DATA": { "FIELDS": { "ID": id.to_string() } }, "EVENT_ADDITIONAL": { "user_id": 7 },
+        "MESSAGE_ID": format!("m{id}"),
+    });
+    if let Some(process) = process {
+        row["PROCESS_ID"] = json!(process);
+        row["ERROR"] = json!("0");
+    }
+    row
+}
+
+/// Rows with ids one after the other.
+pub fn rows(ids: std::ops::RangeInclusive<u64>, process: Option<&str>) -> Value {
+    ids.map(|id| row(id, process)).collect()
+}
+
+/// The whole answer to a batch.
+pub fn batch(result: &Value, errors: &Value) -> Vec<u8> {
+    let time = json!({ "start": 1795515330.1, "finish": 1795515330.6, "duration": 0.5, "operating": 0.25,
+        "date_start": "2026-11-24T10:15:30+00:00", "operating_reset_at": 1795515930 });
+    let batch = json!({
+        "result": {
+            "result": result, "result_error": errors, "result_total": [], "result_next": [],
+            "result_time": { "get": time, "c0": time },
+        },
+        "time": time,
+    });
+    batch.to_string().into_bytes()
+}
+
+/// Two clears and a reservation; one clear went wrong.
+pub fn reserved() -> Vec<u8> {
+    let result = json!({ "c0": true, "get": { "process_id": "p1", "events": rows(1..=4, None) } });
+    batch(&result, &json!({ "c1": { "error": "ERROR_CORE", "error_description": "x" } }))
+}
+
+/// A reservation of nothing.
+pub fn nothing() -> Vec<u8> {
+    batch(&json!({ "c0": true, "c1": true, "get": { "process_id": "p1", "events": [] } }), &json!([]))
+}
+
+/// Two pages of a scan: a full one and the last.
+pub fn scanned() -> Vec<u8> {
+    batch(&json!({ "page0": rows(1..=50, Some("p1")), "page1": rows(51..=53, Some("p2")) }), &json!([]))
+}
+
+/// One short page.
+pub fn short_scan() -> Vec<u8> {
+    batch(&json!({ "page0": rows(1..=2, Some("p1")) }), &json!([]))
+}
+
+/// A refusal of a whole call.
+pub fn refused() -> Vec<u8> {
+    json!({ "error": "expired_token", "error_description": "The access token provided has expired." })
+        .to_string()
+        .into_bytes()
+}
+
+pub fn bindings() -> Vec<u8> {
+    let bindings = json!({ "result": [
+        { "event": "ONCRMDEALADD", "connector_id": "", "offline": 1 },
+        { "event": "ONTASKADD", "handler": "https://b.example/x", "auth_type": "0", "offline": 0 },
+    ]});
+    bindings.to_string().into_bytes()
+}
+
+pub fn events() -> Vec<u8> {
+    json!({ "result": ["ONAPPINSTALL", "ONCRMDEALADD"] }).to_string().into_bytes()
+}
+
+pub fn feature() -> Vec<u8> {
+    json!({ "result": { "value": "Y" } }).to_string().into_bytes()
+}
+
+pub fn app_info() -> Vec<u8> {
+    let info = json!({ "CODE": "local.1", "STATUS": "L", "INSTALLED": true, "PAYMENT_EXPIRED": "N",
+        "LICENSE": "de_ent250", "SCOPE": ["crm"] });
+    json!({ "result": info }).to_string().into_bytes()
+}
+
+pub fn tokens() -> Vec<u8> {
+    let tokens = json!({ "access_token": "aa", "refresh_token": "rr", "member_id": "m", "expires_in": 3600,
+        "domain": "oauth.example", "client_endpoint": "https://p.example/rest/", "scope": "app", "status": "L" });
+    tokens.to_string().into_bytes()
+}
+
+pub fn no_tokens() -> Vec<u8> {
+    json!({ "error": "invalid_grant", "error_description": "" }).to_string().into_bytes()
+}
