@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use b24kafka::bitrix::Trouble;
+use b24kafka::{bitrix::Trouble, protocol::exchange::ReadAnswer};
 
 use crate::{
     answers, child,
@@ -53,6 +53,7 @@ fn depth_hurts_no_call() {
 fn width_costs_no_more_than_its_length() {
     let stand = Stand::limited(Duration::from_secs(10), 8 << 20);
     let many = |unit: &str, count: usize| vec![unit; count].join(",");
+    let pages: Vec<_> = (0..400_000).map(|n| format!("\"page{n}\":[]")).collect();
     let (commands, rows) = (many("\"c0\":true", 300_000), many("{}", 500_000));
     for body in [
         format!("{{\"result\":{{\"result\":{{{commands}}}}}}}"),
@@ -60,6 +61,7 @@ fn width_costs_no_more_than_its_length() {
         format!("{{\"result\":{{\"result\":{{\"page0\":[{rows}]}}}}}}"),
         format!("{{\"result\":[{}]}}", many("{\"event\":\"X\",\"offline\":1}", 200_000)),
         format!("{{{}}}", many("\"error\":\"x\"", 500_000)),
+        format!("{{\"result\":{{\"result\":{{{}}}}}}}", pages.join(",")),
     ] {
         let started = std::time::Instant::now();
         stand.body(200, body.as_bytes());
@@ -115,6 +117,33 @@ fn half_a_gigabyte() {
     }
     let grown = peak().saturating_sub(before);
     assert!(grown < MOST_GROWTH, "memory grew by {} KiB", grown >> 10);
+}
+
+/// Answers as long as they may be, made of the shortest rows there are.
+fn short_rows() {
+    let stand = Stand::limited(Duration::from_secs(10), 16 << 20);
+    let rows = vec!["0"; 7 << 20].join(",");
+    let bodies = [r#"{"result":{"result":{"get":{"process_id":"p","events":["#, r#"{"result":{"result":{"page0":["#]
+        .map(|head| format!("{head}{rows}]{}", "}".repeat(head.matches('{').count())));
+    let before = peak();
+    for body in bodies {
+        stand.body(200, body.as_bytes());
+        for exchange in [reserve(1), scan(1)] {
+            let read = stand.exchange(&exchange).expect("an answer").answer.read;
+            assert!(!matches!(read, ReadAnswer::Reserved { .. } | ReadAnswer::Listed { .. }));
+        }
+    }
+    let grown = peak().saturating_sub(before);
+    // The server holds the body a few times, the client once.
+    assert!(grown < 160 << 20, "memory grew by {} KiB", grown >> 10);
+}
+
+#[test]
+fn millions_of_rows_take_no_more_memory_than_their_text() {
+    if child::handed().is_some() {
+        return short_rows();
+    }
+    child::again("limits::millions_of_rows_take_no_more_memory_than_their_text", "", "yes".as_ref());
 }
 
 #[test]

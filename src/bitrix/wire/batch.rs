@@ -9,6 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{RawRow, scalars_are};
+use crate::protocol::exchange::BATCH_COMMANDS;
 
 /// `result` of a batch; only a map is one. `C` reads its inner `result`.
 pub struct Batch<'a, C> {
@@ -63,12 +64,16 @@ pub struct Get<'a> {
     pub events: Option<Rows<'a>>,
 }
 
+/// Most rows that one list may have: more than any `get` asks for or any page holds. A row takes more memory than its
+/// shortest text, so their number has a limit beside that of the answer's length.
+const MOST_ROWS: usize = 20_000;
+
 /// A list of rows, or what PHP makes of one.
 #[derive(Debug, Default)]
 pub struct Rows<'a> {
     /// The rows, in the order of the answer.
     pub rows: Vec<RawRow<'a>>,
-    /// Whether it was neither a list nor a map nor one of PHP's empty values.
+    /// Whether it was neither a list nor a map nor one of PHP's empty values, or far too long.
     pub odd: bool,
 }
 
@@ -162,7 +167,7 @@ impl<'de: 'a, 'a> FromMap<'de> for Commands<'a> {
 /// The number in the key of a page, if we could have written it so.
 fn page_number(key: &str) -> Option<usize> {
     let written = key.strip_prefix(PAGE)?;
-    written.parse().ok().filter(|number: &usize| number.to_string() == written)
+    written.parse().ok().filter(|number: &usize| *number < BATCH_COMMANDS && number.to_string() == written)
 }
 
 impl<'de: 'a, 'a> FromMap<'de> for Get<'a> {
@@ -228,18 +233,29 @@ impl<'de: 'a, 'a> Visitor<'de> for RowsVisitor<'a> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut rows = Vec::new();
-        while let Some(row) = seq.next_element()? {
+        while rows.len() < MOST_ROWS {
+            let Some(row) = seq.next_element()? else { return Ok(Rows { rows, odd: false }) };
             rows.push(row);
         }
-        Ok(Rows { rows, odd: false })
+        let mut odd = false;
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            odd = true;
+        }
+        Ok(Rows { rows, odd })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut rows = Vec::new();
+        let mut odd = false;
         while map.next_key::<IgnoredAny>()?.is_some() {
-            rows.push(map.next_value()?);
+            if rows.len() < MOST_ROWS {
+                rows.push(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+                odd = true;
+            }
         }
-        Ok(Rows { rows, odd: false })
+        Ok(Rows { rows, odd })
     }
 
     fn visit_bool<E>(self, yes: bool) -> Result<Self::Value, E> {
