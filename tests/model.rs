@@ -21,6 +21,7 @@ use world::{Budget, Setup};
 const TWO_ROWS: Setup = Setup {
     entities: &[1, 1],
     poison: None,
+    heavy: false,
     budget: Budget { losses: 2, crashes: 2, produce_failures: 1, changes: 0 },
     bug: None,
 };
@@ -29,6 +30,7 @@ const TWO_ROWS: Setup = Setup {
 const THREE_ROWS: Setup = Setup {
     entities: &[1, 1, 2],
     poison: None,
+    heavy: false,
     budget: Budget { losses: 1, crashes: 1, produce_failures: 1, changes: 1 },
     bug: None,
 };
@@ -37,6 +39,7 @@ const THREE_ROWS: Setup = Setup {
 const POISON: Setup = Setup {
     entities: &[1, 1, 2],
     poison: Some(2),
+    heavy: false,
     budget: Budget { losses: 1, crashes: 1, produce_failures: 1, changes: 0 },
     bug: None,
 };
@@ -70,6 +73,11 @@ fn three_rows_one_fault_of_each_kind_and_a_new_change() {
 #[test]
 fn a_poison_record_becomes_a_dead_letter_and_blocks_nothing() {
     clean("poison", POISON);
+}
+
+#[test]
+fn a_dead_letter_that_is_too_large_is_made_smaller_and_blocks_nothing() {
+    clean("heavy poison", Setup { heavy: true, ..POISON });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Dead letters: what is left of a row that can never become a record.
 //!
-//! A dead letter holds the row as it is, so that nothing is lost; only when the row is too large for Kafka is its data
-//! replaced by a digest, its length and its beginning.
+//! A dead letter holds the row as it is, so that nothing is lost; only when Kafka has refused the row as too large is its
+//! data replaced by a digest, its length and its beginning.
 
 use std::fmt::Write as _;
 
@@ -12,8 +12,6 @@ use crate::protocol::types::{Body, Event, Refusal, Row, RowId};
 
 /// How much of data that is too large is kept, in bytes (cut at a character).
 pub const HEAD_BYTES: usize = 4096;
-/// From here on a part of a row that nobody has measured is shortened, in bytes: half of what a topic takes by default.
-const LARGE_BYTES: usize = 512 * 1024;
 
 impl Recorder {
     /// The dead letter of a row, for `dead_letter_topic`.
@@ -60,19 +58,16 @@ fn readable(value: &mut Vec<u8>, id: RowId, event: &Event, too_large: bool) {
     text_field(value, b",\"EVENT_NAME\":", &event.name);
     text_field(value, b",\"MESSAGE_ID\":", &event.message_id);
     value.extend_from_slice(b",\"EVENT_DATA\":");
-    if too_large {
-        shortened(value, &event.data);
-    } else {
-        value.extend_from_slice(event.data.as_bytes());
-    }
+    part(value, &event.data, too_large);
     value.extend_from_slice(b",\"EVENT_ADDITIONAL\":");
+    // Holds a user's number and no more; a portal that puts a text there gets no letter that is too large for good.
     part(value, &event.additional, too_large && event.additional.len() > HEAD_BYTES);
     value.push(b'}');
 }
 
-/// JSON as it is, or shortened if that is asked for or it is large beyond doubt.
+/// JSON as it is, or shortened.
 fn part(value: &mut Vec<u8>, json: &str, shorten: bool) {
-    if shorten || json.len() > LARGE_BYTES {
+    if shorten {
         shortened(value, json);
     } else {
         value.extend_from_slice(json.as_bytes());
@@ -176,7 +171,16 @@ mod tests {
                 ("ce_partitionkey", &format!("{PORTAL}:456")),
             ]
         );
-        let (record, json) = malformed(&format!("[\"{}\"]", "x".repeat(2_000_000)));
+    }
+
+    #[test]
+    fn a_large_malformed_row_is_kept_whole_until_it_is_refused_for_its_size() {
+        let raw = format!("[\"{}\"]", "x".repeat(2_000_000));
+        let malformed = || Body::Malformed(Box::new(Malformed { detail: "no object".into(), raw: raw.clone().into() }));
+        let (record, _) = letter(malformed(), Refusal::MalformedRow);
+        assert!(record.value.len() > 2_000_000);
+        let (record, json) = letter(malformed(), Refusal::TooLarge);
         assert!(record.value.len() < 10_000 && json["row"]["bytes"] == 2_000_004);
+        assert_eq!((&json["reason"], &json["detail"]), (&"too_large".into(), &"no object".into()));
     }
 }

@@ -43,6 +43,13 @@ struct Entry {
     settled: bool,
 }
 
+impl Entry {
+    /// Whether it goes to the dead letters with nothing left out.
+    fn holds_whole_letter(&self) -> bool {
+        self.refused.is_some_and(|reason| reason != Refusal::TooLarge)
+    }
+}
+
 /// One row to hand to Kafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Publication {
@@ -144,6 +151,11 @@ impl Ledger {
             Delivery::Acknowledged => State::Acknowledged,
             Delivery::Refused(reason) if entry.refused.is_none() && entry.alone => {
                 entry.refused = Some(reason);
+                State::Waiting
+            }
+            // A letter that holds the row whole is too large: one that holds its digest is not.
+            Delivery::Refused(Refusal::TooLarge) if entry.holds_whole_letter() => {
+                entry.refused = Some(Refusal::TooLarge);
                 State::Waiting
             }
             Delivery::Refused(_) if entry.refused.is_none() => State::Suspect,
@@ -291,9 +303,11 @@ impl Ledger {
         self.rows.values().map(|entry| &entry.process)
     }
 
-    /// Whether this row goes to the dead letters.
-    pub fn is_dead_letter(&self, row: RowId) -> bool {
-        self.rows.get(&row).is_some_and(|entry| entry.refused.is_some())
+    /// Whether this row, refused for this reason, is a dead letter of which no smaller one can be made: only an operator
+    /// can help then.
+    pub fn is_refused_letter(&self, row: RowId, reason: Refusal) -> bool {
+        let smaller = |entry: &Entry| reason == Refusal::TooLarge && entry.holds_whole_letter();
+        self.rows.get(&row).is_some_and(|entry| entry.refused.is_some() && !smaller(entry))
     }
 
     /// Received, acknowledged, dead-lettered: the sums of invariant I9.

@@ -290,8 +290,7 @@ impl Queue {
             match delivery {
                 Delivery::Failed(Hindrance::Passing) => passing = true,
                 Delivery::Failed(Hindrance::Route) => route = true,
-                // A dead letter that is refused: only an operator can help.
-                Delivery::Refused(_) => route |= self.ledger.is_dead_letter(row),
+                Delivery::Refused(reason) => route |= self.ledger.is_refused_letter(row, reason),
                 Delivery::Acknowledged => {}
             }
             match self.ledger.delivered(row, delivery) {

@@ -35,6 +35,8 @@ pub struct Setup {
     pub entities: &'static [u64],
     /// A row whose record the broker refuses for good.
     pub poison: Option<u64>,
+    /// Its dead letter is refused too unless it leaves out the data.
+    pub heavy: bool,
     pub budget: Budget,
     pub bug: Option<Bug>,
 }
@@ -340,7 +342,9 @@ impl World {
                 Report::OneFailed { index: at, written } => (at == index).then_some(written),
             };
             let refused = refused || (report == Report::RefusedForAnother && !publication.alone);
+            let heavy = setup.heavy && publication.refused.is_some_and(|reason| reason != Refusal::TooLarge);
             let delivery = match failed {
+                None if heavy => Delivery::Refused(Refusal::TooLarge),
                 None if refused && publication.refused.is_none() => Delivery::Refused(Refusal::InvalidRecord),
                 None => {
                     self.write(setup, publication)?;
@@ -350,7 +354,7 @@ impl World {
                 Some(written) => {
                     match written {
                         Written::No => {}
-                        Written::Yes if refused => {}
+                        Written::Yes if refused || heavy => {}
                         Written::Yes => self.write(setup, publication)?,
                         Written::Later => self.ghosts.push((row, version)),
                     }

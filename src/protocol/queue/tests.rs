@@ -252,6 +252,23 @@ fn a_dead_letter_that_is_refused_holds_the_row_and_is_tried_slowly() {
 }
 
 #[test]
+fn a_dead_letter_that_is_too_large_is_made_anew_without_the_data_and_only_that_one_may_fail_for_good() {
+    let (mut story, _) = Story::new();
+    let malformed = Received { id: id(1), key: EntityKey(1), malformed: true };
+    story.reserved("p", vec![malformed], &[]);
+    let refuse = |story: &mut Story| story.feed(Input::Delivered(vec![(id(1), Delivery::Refused(Refusal::TooLarge))]));
+    let actions = refuse(&mut story);
+    assert_eq!(published(&actions)[0].refused, Some(Refusal::TooLarge));
+    assert!(!story.queue.is_barred());
+    assert!(refuse(&mut story).is_empty(), "nothing smaller can be made");
+    assert!(story.queue.is_barred());
+    let actions = story.at_deadline();
+    let actions = story.acknowledge(&actions);
+    assert_eq!(exchange(&actions).clears.len(), 1);
+    assert_eq!(story.queue.ledger().sums(), (1, 0, 1));
+}
+
+#[test]
 fn a_drain_finishes_and_confirms_what_is_held_and_reads_nothing_new() {
     let (mut story, _) = Story::new();
     assert!(story.feed(Input::Drain).is_empty(), "a get is on its way");
