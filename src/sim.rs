@@ -19,7 +19,7 @@
 //! ```
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, atomic::AtomicI64},
 };
 
@@ -30,6 +30,7 @@ use tokio::{
 };
 
 use self::{
+    load::Load,
     oauth::Application,
     portal::{Clock, Shared},
     server::World,
@@ -37,6 +38,7 @@ use self::{
 };
 
 mod batch;
+mod changes;
 mod configuration;
 pub mod failure;
 pub mod faults;
@@ -45,6 +47,7 @@ pub mod generate;
 mod handlers;
 pub mod ledger;
 pub mod limits;
+mod load;
 mod methods;
 mod oauth;
 mod offline;
@@ -83,13 +86,17 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// The time zone of every portal in minutes east of Greenwich.
     pub zone_minutes: i32,
+    /// Each portal at a loopback address of its own, as real portals have hosts of their own: a client cannot use a
+    /// connection for two of them.
+    pub own_hosts: bool,
 }
 
 impl Default for Options {
     /// One portal on a free loopback port, without limits and faults, in UTC+3 as most portals are.
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { listen, portals: 1, seed: 1, limits: Limits::UNLIMITED, faults: Vec::new(), zone_minutes: 180 }
+        let limits = Limits::UNLIMITED;
+        Self { listen, portals: 1, seed: 1, limits, faults: Vec::new(), zone_minutes: 180, own_hosts: false }
     }
 }
 
@@ -121,12 +128,19 @@ impl Sim {
         // Calls to handlers need a provider for TLS; a process that has chosen one keeps it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (stop, stopped) = watch::channel(false);
+        let mut listeners = vec![listener];
+        if options.own_hosts {
+            for listen in (0..options.portals).map(|n| SocketAddr::new(host(n), addr.port())) {
+                let bound = TcpListener::bind(listen).await.map_err(|source| StartError { listen, source });
+                listeners.push(bound?);
+            }
+        }
         let portals = (0..options.portals).map(|n| Arc::new(portal(n, addr, &options))).collect();
         let application = Application {
             id: "local.sim".to_owned(),
             secret: Hex(options.seed.to_be_bytes().repeat(2).try_into().unwrap_or([7; 16])).to_string(),
         };
-        let world = Arc::new(World { portals, application, stop: stopped });
+        let world = Arc::new(World { portals, application, load: Load::default(), stop: stopped });
         for portal in &world.portals {
             let (portal, mut stop) = (portal.clone(), world.stop.clone());
             tokio::spawn(async move {
@@ -136,7 +150,9 @@ impl Sim {
                 }
             });
         }
-        tokio::spawn(server::serve(listener, world.clone()));
+        for listener in listeners {
+            tokio::spawn(server::serve(listener, world.clone()));
+        }
         Ok(Self { addr, world, stop })
     }
 
@@ -165,6 +181,11 @@ impl Sim {
         self.world.portals.get(number).cloned().map(Portal)
     }
 
+    /// The most calls to portals that were being answered at the same time since this was last asked.
+    pub fn take_most_at_once(&self) -> usize {
+        self.world.load.take_most()
+    }
+
     /// All portals.
     pub fn portals(&self) -> impl Iterator<Item = Portal> {
         self.world.portals.iter().cloned().map(Portal)
@@ -177,7 +198,14 @@ impl Drop for Sim {
     }
 }
 
+/// The loopback address of a portal's own; there are enough of them for any number of portals that fits into memory.
+fn host(number: usize) -> IpAddr {
+    let [.., high, middle, low] = number.to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(127, high.saturating_add(1), middle, low))
+}
+
 fn portal(number: usize, addr: SocketAddr, options: &Options) -> Shared {
+    let addr = if options.own_hosts { SocketAddr::new(host(number), addr.port()) } else { addr };
     let clock = Clock::new();
     let mut state = State::new(number, options.seed, options.zone_minutes, clock.now());
     state.limits = options.limits.clone();

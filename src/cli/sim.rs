@@ -1,6 +1,6 @@
 //! `b24kafka sim`: the portal simulator alone.
 
-use std::{io::Write, net::SocketAddr, time::Duration};
+use std::{io::Write, net::SocketAddr, path::PathBuf, time::Duration};
 
 use secrecy::ExposeSecret as _;
 
@@ -29,6 +29,12 @@ pub(super) struct Sim {
     /// Changes per second over all portals; 0 for none
     #[arg(long, value_name = "R", default_value_t = 5)]
     pub rate: u32,
+    /// Give each portal a loopback address of its own, as real portals have hosts of their own
+    #[arg(long)]
+    pub own_hosts: bool,
+    /// Write the sections [app] and [[portals]] of a bridge for all of them to this file
+    #[arg(long, value_name = "FILE")]
+    pub configuration: Option<PathBuf>,
 }
 
 /// Faults as one value: a list would be taken for an argument that may be given several times.
@@ -49,8 +55,12 @@ impl Sim {
         let mut signals = Signals::listen()?;
         let portals = usize::try_from(self.portals).unwrap_or(usize::MAX);
         let faults = self.faults.clone().map(|script| script.0).unwrap_or_default();
-        let options = Options { listen: self.listen, portals, seed: rand::random(), faults, ..Options::default() };
+        let (seed, own_hosts) = (rand::random(), self.own_hosts);
+        let options = Options { listen: self.listen, portals, seed, faults, own_hosts, ..Options::default() };
         let sim = sim::Sim::start(options).await?;
+        if let Some(file) = &self.configuration {
+            std::fs::write(file, sim.configuration("unlimited", usize::MAX))?;
+        }
         output::write(|out| describe(&sim, out))?;
         let portals: Vec<Portal> = sim.portals().collect();
         tokio::select! {

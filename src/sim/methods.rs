@@ -1,6 +1,7 @@
 //! Which method does what. A call is executed at once and whole.
 
 use super::{
+    changes,
     failure::Failure,
     offline,
     php::{Php, quote},
@@ -58,7 +59,8 @@ pub fn call(state: &mut State, now: i64, caller: &Caller, method: &str, params: 
         "profile" => {
             Ok(Answer::new(format!(r#"{{"ID":"1","ADMIN":{},"NAME":"Sim","LAST_NAME":"Portal"}}"#, state.admin)))
         }
-        _ => Err(Failure::new(404, "ERROR_METHOD_NOT_FOUND", "Method not found!")),
+        _ => changes::call(state, now, caller, method, params)
+            .unwrap_or_else(|| Err(Failure::new(404, "ERROR_METHOD_NOT_FOUND", "Method not found!"))),
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    changes,
     faults::Fault,
     generate::Generator,
     ledger::{Ledger, Misuse, Requests, Totals},
@@ -80,6 +81,14 @@ impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Has the handlers of wake-ups told of new rows.
+    pub(super) fn ring(&self, rows: i64) {
+        if rows > 0 {
+            self.hits.fetch_add(rows, Ordering::Relaxed);
+            self.hit.notify_one();
+        }
+    }
 }
 
 impl Portal {
@@ -143,17 +152,15 @@ impl Portal {
             count += 1;
         }
         drop(state);
-        self.0.hits.fetch_add(count, Ordering::Relaxed);
-        self.0.hit.notify_one();
+        self.0.ring(count);
         self.0.changed.notify_waiters();
     }
 
     /// A change as somebody at the portal makes it: it goes to every queue whose connector has bound the event, save
     /// the one named in `by`, if the application itself made the change (protocol reference section 1).
     pub fn change(&self, event: &str, data: &str, by: Option<&str>) -> Vec<u64> {
-        let bound: Vec<String> = self.0.lock().handlers.connectors(event).map(str::to_owned).collect();
-        let others = bound.iter().filter(|connector| Some(connector.as_str()) != by);
-        others.map(|connector| self.emit(event, data, connector)).collect()
+        let heard_by = changes::heard_by(&self.0.lock(), event, by);
+        heard_by.iter().map(|connector| self.emit(event, data, connector)).collect()
     }
 
     /// `n` realistic changes of a limited set of objects in the plain queue, so that some of them merge. The same

@@ -184,6 +184,9 @@ async fn run(
             _ => {
                 let answer = methods::call(&mut state, now, caller, method, params);
                 let took = state.charge(method, now, slow, &answer);
+                let unheard = std::mem::take(&mut state.unheard);
+                drop(state);
+                portal.ring(unheard);
                 return (answer, took);
             }
         }

@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     failure::Failure,
     faults::{Level, Trouble},
+    load::Load,
     oauth::{self, Application},
     php::{Php, parse_query},
     portal::Shared,
@@ -41,6 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct World {
     pub(super) portals: Vec<Arc<Shared>>,
     pub(super) application: Application,
+    pub(super) load: Load,
     /// Turns true, or loses its sender, when the server stops.
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -120,7 +122,10 @@ async fn route(request: Request<Incoming>, world: &Arc<World>) -> Result<Respons
         return Ok(page(StatusCode::NOT_FOUND));
     };
     match number.parse::<usize>().ok().and_then(|n| world.portals.get(n)) {
-        Some(portal) => rest::answer(world, portal, tail, params).await,
+        Some(portal) => {
+            let _answering = world.load.enter();
+            rest::answer(world, portal, tail, params).await
+        }
         None => Ok(page(StatusCode::NOT_FOUND)),
     }
 }

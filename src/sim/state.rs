@@ -74,6 +74,10 @@ pub struct State {
     pub awaited_so_far: u64,
     /// Awaited refreshes.
     pub refreshing: u32,
+    /// The id of the last object that the application added.
+    pub objects: i64,
+    /// Rows that the application's own calls made and that nobody was woken for yet.
+    pub unheard: i64,
     next_purge: i64,
 }
 
@@ -106,6 +110,8 @@ impl State {
             awaited: HashMap::new(),
             awaited_so_far: 0,
             refreshing: 0,
+            objects: 0,
+            unheard: 0,
             next_purge: 0,
         }
     }

@@ -5,6 +5,7 @@
 
 mod aftermath;
 mod bindings;
+mod cycles;
 mod flow;
 mod health;
 mod kafka;

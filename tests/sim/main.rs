@@ -1,6 +1,7 @@
 //! The simulator against the protocol reference, over HTTP: a fake that nobody tests lies.
 
 mod batch;
+mod changes;
 mod faults;
 mod limits;
 mod offline;
