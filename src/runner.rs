@@ -268,6 +268,13 @@ impl Runner {
                     dead.push(reason);
                     held -= 1;
                 }
+                Fact::LetterRefused(row, reason) => {
+                    let (portal, topic) = (self.session.portal(), &*self.dead_letter_topic);
+                    tracing::error!(
+                        %portal, %row, topic, reason = reason.as_str(),
+                        "the dead-letter topic refuses a dead letter; its row stays reserved until the topic takes it",
+                    );
+                }
                 Fact::Cleared(rows) => cleared += rows as u64,
                 Fact::UnknownGet => tracing::debug!("the outcome of a get is unknown; looking for what it reserved"),
             }

@@ -1,5 +1,7 @@
 //! The bridge as a process of its own, a real Apache Kafka, a simulated portal, and Java's client reading back.
 
+#[path = "kafka/dead_letters.rs"]
+mod dead_letters;
 mod support;
 
 use std::{collections::BTreeMap, time::Duration};

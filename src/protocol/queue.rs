@@ -290,7 +290,11 @@ impl Queue {
             match delivery {
                 Delivery::Failed(Hindrance::Passing) => passing = true,
                 Delivery::Failed(Hindrance::Route) => route = true,
-                Delivery::Refused(reason) => route |= self.ledger.is_refused_letter(row, reason),
+                Delivery::Refused(reason) if self.ledger.is_refused_letter(row, reason) => {
+                    route = true;
+                    out.push(Action::Note(Fact::LetterRefused(row, reason)));
+                }
+                Delivery::Refused(_) => {}
                 Delivery::Acknowledged => {}
             }
             match self.ledger.delivered(row, delivery) {

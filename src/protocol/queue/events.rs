@@ -86,6 +86,8 @@ pub enum Fact {
     Acknowledged(RowId),
     /// A row's dead letter was acknowledged for the first time.
     DeadLettered(RowId, Refusal),
+    /// A row's dead letter is refused too, and no smaller one can be made: the row is held until an operator acts.
+    LetterRefused(RowId, Refusal),
     /// The portal has confirmed the removal of so many rows.
     Cleared(usize),
     /// The outcome of a `get` is unknown; scans are due.
