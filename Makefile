@@ -80,6 +80,21 @@ fuzz: ## break good answers, configurations and registry files for a minute on a
 	B24KAFKA_FUZZ_SEED=$$seed B24KAFKA_FUZZ_SECONDS=$${B24KAFKA_FUZZ_SECONDS:-60} \
 		$(CARGO) test --locked --quiet --test hostile -- fuzz:: generated:: --nocapture --test-threads=16 $(ARGS)
 
+# Their names are those of the tests that record them.
+SAMPLES := reserve-orphan=life-a_reservation_of_somebody_who_died_is_published \
+	reserve-dead-letter=kafka-a_record_that_is_too_large_becomes_a_dead_letter_and_its_neighbours_arrive \
+	reserve-lost-answer=life-a_stop_looks_for_what_a_lost_answer_has_hidden
+
+.PHONY: traces
+traces: ## record the samples of tests/replay anew, after the core has learned to act in another way
+	@rm -rf target/samples
+	@for sample in $(SAMPLES); do \
+		test="$${sample#*=}"; \
+		B24KAFKA_KEEP_TRACES=target/samples $(CARGO) test --locked --quiet --test bridge -- --exact "$${test/-/::}"; \
+		cp "target/samples/$$test-1.jsonl" "tests/replay/$${sample%%=*}.jsonl"; \
+	done
+	@$(CARGO) test --locked --test replay
+
 .PHONY: bench
 bench: kafka ## throughput, latency, processor and memory against a real broker (a table, and target/bench.json)
 	$(CARGO) bench --locked --bench bridge $(ARGS)

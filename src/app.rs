@@ -26,6 +26,7 @@ use crate::{
     runner::{
         Settings, Shared,
         clock::{Clock, millis},
+        trace::{Trace, TraceError},
     },
 };
 
@@ -52,6 +53,9 @@ pub enum AppError {
     /// The admin listener cannot listen.
     #[error("{}", chain(.0))]
     Admin(#[from] admin::CannotListen),
+    /// The trace that was asked for cannot be written.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// A metric cannot be registered.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] prometheus::Error),
@@ -91,18 +95,25 @@ pub struct App {
     ready: watch::Sender<bool>,
     admin: SocketAddr,
     grace: Duration,
+    trace: Option<Trace>,
     serving: tokio::task::JoinSet<()>,
 }
 
 impl App {
-    /// Opens everything and starts to serve all portals. Waits while the broker is away, unless `stop` comes first.
+    /// Opens everything and starts to serve all portals. Waits while the broker is away, unless `stop` comes first. With
+    /// `trace` every step of the queues' machines is written to that file.
     ///
     /// # Errors
     /// What cannot be opened. Nothing was fetched by then.
-    pub async fn start(config: &Config, stop: impl Future<Output = ()>) -> Result<Option<Self>, AppError> {
+    pub async fn start(
+        config: &Config,
+        trace: Option<&Path>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<Self>, AppError> {
         let metrics = Arc::new(Metrics::new(catalogue::entities())?);
         let registry::Registry::File { path } = &config.registry;
         let (registry, stored) = open_registry(path).await?;
+        let trace = trace.map(Trace::open).transpose()?;
         let client = Client::new(&config.fetch).map_err(AppError::Http)?;
         let producer = Producer::new(&config.kafka)?;
         let (ready, is_ready) = watch::channel(false);
@@ -137,6 +148,7 @@ impl App {
             settings: settings(config),
             metrics: metrics.clone(),
             clock,
+            trace: trace.clone(),
         };
         let parts = Arc::new(Parts {
             shared,
@@ -152,7 +164,7 @@ impl App {
             tracing::warn!("{key} is set and does nothing: {why}");
         }
         tracing::info!(portals = fleet.portals().len(), queues = config.queues.len(), "the bridge is running");
-        Ok(Some(Self { fleet, producer, metrics, ready, admin, grace: config.shutdown.grace, serving }))
+        Ok(Some(Self { fleet, producer, metrics, ready, admin, grace: config.shutdown.grace, trace, serving }))
     }
 
     /// Where the admin listener listens.
@@ -192,6 +204,9 @@ impl App {
         let rest = self.fleet.drain(self.grace).await;
         fleet::gauge(self.fleet.portals(), &self.metrics);
         self.producer.close(Duration::from_secs(1)).await;
+        if let Some(trace) = &self.trace {
+            trace.close().await;
+        }
         self.serving.shutdown().await;
         if let Some(broken) = broken {
             return Err(AppError::Broken(broken));

@@ -17,7 +17,7 @@
 //!                 +-> config, telemetry +-> metrics (a leaf)
 //! ```
 //!
-//! `protocol` imports the standard library only. `bitrix`, `kafka`, `http` and `registry` never import each other.
+//! `protocol` imports the standard library only, and serde's derive macros. `bitrix`, `kafka`, `http` and `registry` never import each other.
 //! `sim` imports nothing of the bridge but the catalogue. `tests/tidy.rs` checks all of this.
 
 pub mod app;

@@ -10,7 +10,8 @@
 //! - [`queue::Queue::deadline`] is the only timer. Firing late or twice is harmless.
 //! - No IO, no clock, no randomness, no logger: `clippy.toml` names what is forbidden here. States, inputs and actions are
 //!   `Clone + Debug + Eq + Hash` over ordered collections, so that a state is a state of the exhaustive model
-//!   (`tests/model.rs`, which compiles these very files on their own).
+//!   (`tests/model.rs`, which compiles these very files on their own). They also have a form as text: an input is a line of
+//!   a trace (`b24kafka run --trace`), which can be replayed.
 //!
 //! [`invariants`] names what holds in every state.
 

@@ -9,6 +9,7 @@ pub mod session;
 pub mod standing;
 pub mod status;
 pub mod tokens;
+pub mod trace;
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
@@ -35,6 +36,7 @@ use crate::{
 use clock::{Clock, unix_seconds};
 use session::Session;
 use status::Status;
+use trace::{Trace, Tracer};
 
 /// What somebody outside wants of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct Runner {
     metrics: Arc<Metrics>,
     clock: Clock,
     status: Arc<Status>,
+    /// Writes down what the machine sees; `None` without a trace.
+    tracer: Option<Tracer>,
     /// Reused between steps.
     actions: Vec<Action>,
 }
@@ -77,6 +81,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Clock,
+    /// Where the steps of all machines are written down, if anywhere.
+    pub trace: Option<Trace>,
 }
 
 /// What has been finished.
@@ -96,6 +102,7 @@ impl Runner {
         session: Arc<Session>,
         status: Arc<Status>,
     ) -> Self {
+        let tracer = shared.trace.as_ref().map(|trace| trace.tracer(session.portal(), &connector));
         Self {
             connector,
             queue: Queue::new(&shared.settings),
@@ -107,6 +114,7 @@ impl Runner {
             metrics: shared.metrics.clone(),
             clock: shared.clock,
             status,
+            tracer,
             actions: Vec::new(),
         }
     }
@@ -168,7 +176,12 @@ impl Runner {
         };
         let exchanged = matches!(input, Input::Exchanged(_));
         let mut actions = std::mem::take(&mut self.actions);
-        self.queue.step(self.clock.now(), input, &mut actions);
+        let now = self.clock.now();
+        let traced = self.tracer.as_mut().and_then(|tracer| tracer.before(&self.queue, &input));
+        self.queue.step(now, input, &mut actions);
+        if let (Some(tracer), Some(input)) = (&mut self.tracer, traced) {
+            tracer.after(now, input, &actions);
+        }
         debug_assert_eq!(invariants::check(&self.queue, &actions), Ok(()));
         self.count(&actions, brought, &failed);
         if exchanged {

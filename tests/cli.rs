@@ -120,6 +120,21 @@ fn a_file_that_is_missing_or_unreadable_is_said() {
     refused(&run(&["check", "-c", utf8(site.dir.path())], &[]), &[begin]);
 }
 
+#[test]
+fn a_trace_that_cannot_be_written_is_said_before_anything_is_fetched() {
+    let site = Site::new(MINIMAL);
+    let dir = site.dir.path();
+    let path = dir.join("data");
+    let env = [("B24KAFKA__REGISTRY__PATH", utf8(&path)), ("B24KAFKA__ADMIN__LISTEN", "127.0.0.1:0")];
+    for (trace, why) in
+        [(dir.to_path_buf(), "is no regular file"), (dir.join("none/trace"), "cannot be written: No such")]
+    {
+        let ran = run(&["run", "-c", utf8(&site.file()), "--trace", utf8(&trace)], &env);
+        let told = format!("b24kafka: the trace {} {why}", trace.display());
+        assert!(ran.code == Some(1) && ran.err.lines().any(|line| line.starts_with(&told)), "{told}: {ran:?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_file_without_the_right_to_read_is_said() {

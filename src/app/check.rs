@@ -123,6 +123,7 @@ async fn portals(
         settings: super::settings(config),
         metrics: Arc::new(Metrics::new(catalogue::entities())?),
         clock: Clock::new(),
+        trace: None,
     };
     let parts = Arc::new(Parts {
         shared,

@@ -91,7 +91,7 @@ impl Demo {
             }
         }
         let bar = progress(self.events);
-        let Ok(started) = tokio::time::timeout(START, App::start(stage.config(), signals.next())).await else {
+        let Ok(started) = tokio::time::timeout(START, App::start(stage.config(), None, signals.next())).await else {
             return Err(DemoError::NotReady(stage.config().kafka.bootstrap_servers.clone()).into());
         };
         let Some(app) = started? else { return Err(DemoError::Stopped.into()) };

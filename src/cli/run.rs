@@ -1,5 +1,7 @@
 //! `b24kafka run`: the bridge.
 
+use std::path::{Path, PathBuf};
+
 use super::{configured::ConfigFile, failure::Failure, signal::Signals};
 use crate::{
     app::{App, AppError},
@@ -12,6 +14,10 @@ use crate::{
 pub(super) struct Run {
     #[command(flatten)]
     config: ConfigFile,
+    /// Write every step of every queue to this file, to be replayed: ids and outcomes, no content of rows and no tokens.
+    /// It grows to 256 MiB and is then renamed to FILE.1, over the former one
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 impl Run {
@@ -20,14 +26,14 @@ impl Run {
         let config = self.config.load()?;
         let _log = telemetry::start(&config.log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(serve(&config))
+        runtime.block_on(serve(&config, self.trace.as_deref()))
     }
 }
 
 /// The first signal brings the bridge to rest, the second ends it at once.
-async fn serve(config: &Config) -> Result<(), Failure> {
+async fn serve(config: &Config, trace: Option<&Path>) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let Some(app) = App::start(config, signals.next()).await? else {
+    let Some(app) = App::start(config, trace, signals.next()).await? else {
         tracing::info!("stopped before anything was fetched");
         return Ok(());
     };

@@ -1,5 +1,7 @@
 //! One HTTP request of a queue and what came of it: the words that the core and the Bitrix24 edge share.
 
+use serde::{Deserialize, Serialize};
+
 use super::types::{Millis, NonEmpty, ProcessId, RowId};
 
 /// Most ids in one `clear` command: a server's PHP may cap the number of request variables.
@@ -12,7 +14,7 @@ pub const BATCH_COMMANDS: usize = 50;
 pub const SCAN_PAGES: u8 = 40;
 
 /// One REST `batch` with `halt=0`: first every clear, then the read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Exchange {
     /// Confirmations of what has been acknowledged, at most [`CLEAR_IDS`] ids each.
     pub clears: Vec<Clear>,
@@ -21,7 +23,7 @@ pub struct Exchange {
 }
 
 /// `event.offline.clear` with an explicit list; a clear without one cannot be written down (invariant I2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Clear {
     /// The reservation that the rows were received under.
     pub process: ProcessId,
@@ -30,7 +32,8 @@ pub struct Clear {
 }
 
 /// The reading half of an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Read {
     /// `event.offline.get` with `clear=0` and `order {"ID":"ASC"}`.
     Reserve {
@@ -47,7 +50,7 @@ pub enum Read {
 }
 
 /// What is known after an exchange. `R` is a row in the form that the caller needs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Answer<R> {
     /// One outcome per clear, in the order of the exchange.
     pub clears: Vec<Cleared>,
@@ -56,7 +59,8 @@ pub struct Answer<R> {
 }
 
 /// What is known of one clear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cleared {
     /// The portal said that it is done.
     Done,
@@ -70,7 +74,8 @@ pub enum Cleared {
 }
 
 /// What is known of the read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReadAnswer<R> {
     /// Nothing was asked.
     NotAsked,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     exchange::{BATCH_COMMANDS, CLEAR_IDS, Clear, Cleared},
     queue::Received,
@@ -10,7 +12,8 @@ use super::{
 };
 
 /// Where a row stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum State {
     /// To be produced.
     Waiting,
@@ -24,7 +27,7 @@ enum State {
     Confirming,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Entry {
     process: ProcessId,
     key: EntityKey,
@@ -51,7 +54,7 @@ impl Entry {
 }
 
 /// One row to hand to Kafka.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Publication {
     /// Which row.
     pub row: RowId,
@@ -76,7 +79,7 @@ pub enum Settled {
 }
 
 /// The rows of one queue from their reception to their confirmation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ledger {
     rows: BTreeMap<RowId, Entry>,
     /// The highest row that this process has published from the queue.
@@ -85,6 +88,7 @@ pub struct Ledger {
     acknowledged: u64,
     dead_lettered: u64,
     /// A deliberate fault, for the model.
+    #[serde(skip)]
     pub seeded: Seeded,
 }
 

@@ -1,5 +1,7 @@
 //! How often and how much: back-off, the adaptive limit, the idle schedule, and the portal's request budget.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     exchange::{LIST_PAGE, SCAN_PAGES},
     types::Millis,
@@ -9,7 +11,7 @@ use super::{
 pub const HINT_CAP: Millis = Millis::secs(3600);
 
 /// Waits that double from `first` to `cap` with each failure in a row.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Backoff {
     first: Millis,
     cap: Millis,
@@ -62,7 +64,7 @@ impl Backoff {
 pub const SLOW: Millis = Millis::secs(2);
 
 /// How many rows the next `get` asks for: doubles while answers come back full and quick, halves on trouble.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AdaptiveLimit {
     min: u32,
     max: u32,
@@ -107,7 +109,7 @@ impl AdaptiveLimit {
 
 /// How many pages a scan asks for: as many as fit, fewer after an answer that did not come, since rows may be so large
 /// that a full answer is larger than what is read of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ScanPages {
     most: u8,
     pages: u8,
@@ -137,7 +139,7 @@ impl ScanPages {
 }
 
 /// When an idle queue polls: the wait doubles from `min` to `max` while nothing comes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct IdleSchedule {
     min: Millis,
     max: Millis,

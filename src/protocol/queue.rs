@@ -17,6 +17,8 @@ pub mod events;
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     exchange::{Answer, BATCH_COMMANDS, Cleared, Exchange, LIST_PAGE, Read, ReadAnswer},
     ledger::{Ledger, Settled},
@@ -28,7 +30,8 @@ use super::{
 pub use events::{Action, Fact, Input, Received, Settings};
 
 /// The states of the life of a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Life {
     /// Not taken over yet.
     Fresh,
@@ -41,7 +44,7 @@ enum Life {
 }
 
 /// The machine of one queue.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Queue {
     life: Life,
     /// The request that is on its way.
@@ -62,6 +65,7 @@ pub struct Queue {
     kafka: Backoff,
     /// After trouble that an operator has to end.
     route: Backoff,
+    #[serde(skip)]
     seeded: Seeded,
 }
 
@@ -145,6 +149,11 @@ impl Queue {
     /// Whether rows wait for somebody to mend a topic or a right.
     pub fn is_barred(&self) -> bool {
         self.route.until().is_some()
+    }
+
+    /// Whether the queue has not been taken over yet.
+    pub fn is_fresh(&self) -> bool {
+        self.life == Life::Fresh
     }
 
     /// Whether the queue is at rest after a drain.

@@ -5,6 +5,8 @@
 //! section 5). So a scan runs at take-over and after each unknown `get`: at once, and again when the old request must be
 //! dead. A slow sweep while the queue is idle catches what nobody thought of.
 
+use serde::{Deserialize, Serialize};
+
 use super::types::{Millis, RowId};
 
 /// The portal ends a request 60 s after it was sent, whatever our own time-out (protocol reference section 3).
@@ -13,7 +15,7 @@ pub const REQUEST_LIFE: Millis = Millis::secs(60);
 pub const MARGIN: Millis = Millis::secs(10);
 
 /// The scans of one queue: which are due, and how far the present one has come.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Recovery {
     /// A scan is due from this time on, for a reservation of ours that may be hidden now.
     urgent: Option<Millis>,
@@ -25,10 +27,17 @@ pub struct Recovery {
     sweep: Option<Millis>,
     /// The span between sweeps; `None` never sweeps.
     every: Option<Millis>,
-    /// The present scan: `Some(after)` is its position.
-    progress: Option<Option<RowId>>,
+    /// Where the present scan stands.
+    progress: Option<Position>,
     /// Until then a `get` of ours whose outcome is unknown may still be executed.
     alive: Option<Millis>,
+}
+
+/// Where a scan reads on. A type of its own, since `null` could not tell a scan at its beginning from none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Position {
+    /// Behind this row; `None` is the beginning.
+    after: Option<RowId>,
 }
 
 impl Recovery {
@@ -98,7 +107,7 @@ impl Recovery {
     /// The due times that have passed are served by a scan that *begins* now; one that comes due while the scan is under
     /// way needs a scan of its own.
     pub fn position(&mut self, now: Millis) -> Option<RowId> {
-        if let Some(after) = self.progress {
+        if let Some(Position { after }) = self.progress {
             return after;
         }
         let passed = |due: Option<Millis>| due.filter(|due| *due > now);
@@ -109,14 +118,14 @@ impl Recovery {
             self.next = self.last.take();
         }
         self.sweep = None;
-        self.progress = Some(None);
+        self.progress = Some(Position { after: None });
         None
     }
 
     /// A page was read up to `last`; `more` if rows may follow.
     pub fn advance(&mut self, now: Millis, last: Option<RowId>, more: bool) {
         match (more, last) {
-            (true, Some(last)) => self.progress = Some(Some(last)),
+            (true, last @ Some(_)) => self.progress = Some(Position { after: last }),
             _ => {
                 self.progress = None;
                 self.urgent = None;

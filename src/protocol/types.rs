@@ -5,10 +5,12 @@
 
 use std::{fmt, num::NonZeroU64, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 /// A point on the clock of one process, in milliseconds since an origin that the edge chooses.
 ///
 /// The core never reads a clock; differences are all that matters to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Millis(pub u64);
 
 impl Millis {
@@ -88,7 +90,7 @@ pub struct QueueId {
 }
 
 /// The `ID` of a row: positive, ascending, unique within a portal, never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RowId(NonZeroU64);
 
 impl RowId {
@@ -113,7 +115,8 @@ impl fmt::Display for RowId {
 }
 
 /// The id that the portal gave to a reservation; never empty (an empty one means "free" to the server).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ProcessId(Arc<str>);
 
 impl ProcessId {
@@ -128,6 +131,20 @@ impl ProcessId {
     }
 }
 
+impl TryFrom<String> for ProcessId {
+    type Error = &'static str;
+
+    fn try_from(id: String) -> Result<Self, Self::Error> {
+        Self::new(&id).ok_or("the id of a reservation is never empty")
+    }
+}
+
+impl From<ProcessId> for String {
+    fn from(id: ProcessId) -> Self {
+        id.as_str().to_owned()
+    }
+}
+
 impl fmt::Debug for ProcessId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -137,13 +154,14 @@ impl fmt::Debug for ProcessId {
 /// The equality class of a row's entity: rows of one entity have one key.
 ///
 /// It is a hash of entity and id. A collision only makes two entities wait for each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EntityKey(pub u64);
 
 /// A list with at least one element, kept in the order it was built in.
 ///
 /// `event.offline.clear` with an empty list deletes the whole reservation, so a clear holds one of these.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<T>")]
 pub struct NonEmpty<T>(Vec<T>);
 
 impl<T> NonEmpty<T> {
@@ -155,6 +173,14 @@ impl<T> NonEmpty<T> {
     /// The elements.
     pub fn as_slice(&self) -> &[T] {
         &self.0
+    }
+}
+
+impl<T> TryFrom<Vec<T>> for NonEmpty<T> {
+    type Error = &'static str;
+
+    fn try_from(items: Vec<T>) -> Result<Self, Self::Error> {
+        Self::new(items).ok_or("the list is empty")
     }
 }
 
@@ -184,7 +210,8 @@ impl Change {
 }
 
 /// Why a row can never become a record; the `b24_reason` of its dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// The record is larger than the producer or the topic allows.
     TooLarge,
@@ -209,7 +236,8 @@ impl Refusal {
 }
 
 /// What became of a row that was handed to Kafka.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Delivery {
     /// Kafka has acknowledged every record that was made from this very row.
     Acknowledged,
@@ -220,7 +248,8 @@ pub enum Delivery {
 }
 
 /// Why a row was not acknowledged for now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Hindrance {
     /// Time-out, transport, too few replicas, a broken producer: try again soon.
     Passing,

@@ -13,6 +13,8 @@ mod life;
 mod limits;
 mod portals;
 mod records;
+#[path = "../support/replay.rs"]
+mod replay;
 mod secrets;
 mod stage;
 mod tokens;

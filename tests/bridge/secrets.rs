@@ -65,6 +65,12 @@ async fn no_secret_is_written_anywhere() {
         written.push_str(&running.get(path).await.1);
     }
     running.stop().await.expect("a clean stop");
+    let trace = std::fs::read_to_string(stage.trace()).expect("a trace");
+    assert!(trace.lines().count() > 10, "the machines were traced: {trace}");
+    for content in ["CRM", "FIELDS", "PARAMS", "IMBOT", "MESSAGE_ID"] {
+        assert!(!trace.contains(content), "the content of a row is in the trace: {content}");
+    }
+    written.push_str(&trace);
     let (records, _) = stage.judge();
     let bot =
         records.iter().find(|record| record.headers["b24_event"] == "ONIMBOTMESSAGEADD").expect("the bot's message");

@@ -1,7 +1,7 @@
 //! One stage for all stories: portals, a mock broker, the application, and a reader.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -11,6 +11,8 @@ use b24kafka::{
     sim::{Limits, Options, Portal, Sim},
 };
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
+
+use super::replay::Recording;
 
 /// Only there to stop hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,6 +55,8 @@ pub struct Running {
     pub admin: std::net::SocketAddr,
     stop: tokio::sync::oneshot::Sender<()>,
     ended: tokio::task::JoinHandle<Result<(), AppError>>,
+    /// What the machines did; replayed in the end.
+    recording: Recording,
 }
 
 impl Stage {
@@ -81,21 +85,31 @@ impl Stage {
         self.sim.portal(number).expect("a portal")
     }
 
+    /// Where the machines of its applications are traced.
+    pub fn trace(&self) -> PathBuf {
+        self.dir.path().join("trace.jsonl")
+    }
+
     pub async fn start(&self) -> Running {
-        let app = App::start(&self.config, std::future::pending()).await.expect("it starts").expect("not stopped");
+        let recording = Recording::new(self.trace());
+        let app = App::start(&self.config, Some(recording.path()), std::future::pending());
+        let app = app.await.expect("it starts").expect("not stopped");
+        assert!(self.trace().exists(), "it is recorded");
         let admin = app.admin();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let ended = tokio::spawn(app.run(async {
             let _ = stopped.await;
         }));
-        Running { admin, stop, ended }
+        Running { admin, stop, ended, recording }
     }
 }
 
 impl Running {
     pub async fn stop(self) -> Result<(), AppError> {
         let _ = self.stop.send(());
-        tokio::time::timeout(PATIENCE, self.ended).await.expect("it ends").expect("it does not break")
+        let ended = tokio::time::timeout(PATIENCE, self.ended).await.expect("it ends").expect("it does not break");
+        drop(self.recording);
+        ended
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {

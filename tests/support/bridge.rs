@@ -12,25 +12,32 @@ use std::{
 use super::{
     port,
     process::{Guarded, Signal},
+    replay::Recording,
 };
 
 /// How long a start or a stop may take; only there to stop hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One configuration and the process that runs with it, if any.
+///
+/// The order of its fields is the order of its end: the process, the replay of what it has recorded, the directory.
 pub struct Bridge {
-    dir: tempfile::TempDir,
     admin: u16,
     process: Option<Guarded>,
+    recording: Option<Recording>,
+    dir: tempfile::TempDir,
 }
 
 impl Bridge {
-    /// Writes a configuration around `rest`, which holds at least `[app]`, `[[portals]]` and `[kafka]`.
+    /// Writes a configuration around `rest`, which holds at least `[app]`, `[[portals]]` and `[kafka]`. Its processes
+    /// record a trace, which is replayed in the end.
     pub fn configured(rest: &str) -> Self {
-        Self::with(rest, "", "info,b24kafka=debug")
+        let mut bridge = Self::with(rest, "", "info,b24kafka=debug");
+        bridge.recording = Some(Recording::new(bridge.dir.path().join("trace.jsonl")));
+        bridge
     }
 
-    /// One that logs what it logs by default, and whose admin listener knows `token`.
+    /// One that logs what it logs by default, records nothing, and whose admin listener knows `token`.
     pub fn quiet(rest: &str, token: &str) -> Self {
         Self::with(rest, &format!("token = \"{token}\""), "info")
     }
@@ -44,7 +51,7 @@ impl Bridge {
             port::free(),
         );
         fs::write(dir.path().join("b24kafka.toml"), text).expect("written");
-        Self { dir, admin, process: None }
+        Self { dir, admin, process: None, recording: None }
     }
 
     pub fn config(&self) -> PathBuf {
@@ -60,6 +67,9 @@ impl Bridge {
         let log = File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_b24kafka"));
         command.arg("run").arg("-c").arg(self.config()).stderr(log);
+        if let Some(recording) = &self.recording {
+            command.arg("--trace").arg(recording.path());
+        }
         self.process = Some(Guarded::spawn(&mut command));
     }
 

@@ -14,3 +14,4 @@ pub mod judge;
 pub mod port;
 pub mod process;
 pub mod reader;
+pub mod replay;

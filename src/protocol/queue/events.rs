@@ -1,5 +1,7 @@
 //! What goes into a queue's machine and what comes out of it.
 
+use serde::{Deserialize, Serialize};
+
 use super::super::{
     exchange::{Answer, Exchange},
     ledger::Publication,
@@ -22,7 +24,7 @@ pub struct Settings {
 }
 
 /// A row as the machine sees it; its content stays with the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Received {
     /// Its identity.
     pub id: RowId,
@@ -33,7 +35,8 @@ pub struct Received {
 }
 
 /// One thing that has happened.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Input {
     /// The queue is ours from now on, and nobody else's.
     TakeOver,
@@ -52,7 +55,8 @@ pub enum Input {
 }
 
 /// One thing to do.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Send this request, and answer with [`Input::Exchanged`].
     Exchange(Exchange),
@@ -71,7 +75,8 @@ impl From<Publication> for Action {
 }
 
 /// Something that the machine has learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fact {
     /// A row was received; `recovered` if it was found reserved.
     Received {
