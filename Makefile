@@ -17,6 +17,9 @@ TELLING := model
 KAFKA := target/kafka
 KAFKA_SRC := tests/support/kafka
 
+TOOLS := target/tools
+CHART_TESTS := tests/chart
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +38,8 @@ test: kafka ## all tiers of tests, real Apache Kafka included
 	}; \
 	tier=unit; run --lib --bins; \
 	tier=doc; run --doc; \
+	echo; echo "=== chart-test (begins at $$SECONDS s)"; \
+	$(MAKE) --no-print-directory chart-test || failed="$$failed chart-test"; \
 	for tier in $(TIERS); do \
 		options=""; \
 		case " $(SERIAL) " in *" $$tier "*) options="--test-threads=1" ;; esac; \
@@ -116,6 +121,18 @@ $(KAFKA)/fetched: $(KAFKA_SRC)/pom.xml
 	@mv $(KAFKA)/incoming $(KAFKA)/libs
 	@touch $@
 
+.PHONY: chart-test
+chart-test: $(TOOLS)/ready ## the Helm chart: both Helms, every Kubernetes there are schemas of (UPDATE_GOLDEN=1 writes the renders anew)
+	@nice $(TOOLS)/venv/bin/python -B -m pytest -q -p no:cacheprovider $(CHART_TESTS) $(ARGS)
+
+.PHONY: chart-docs
+chart-docs: $(TOOLS)/ready ## the chart's README from its values
+	$(TOOLS)/helm-docs --chart-search-root charts/b24kafka --sort-values-order file --log-level warning
+
+$(TOOLS)/ready: $(CHART_TESTS)/tools.sh $(CHART_TESTS)/requirements.txt
+	@nice $< $(TOOLS)
+	@touch $@
+
 .PHONY: doctor
 doctor: ## what this machine lacks, in one line
 	@missing=""; \
@@ -128,16 +145,18 @@ doctor: ## what this machine lacks, in one line
 		major=$$(java -version 2>&1 | sed -nE 's/.* version "([0-9]+).*/\1/p;T;q'); \
 		[ "$${major:-0}" -ge 17 ] || missing="$$missing java>=17"; \
 	fi; \
+	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	if [ -n "$$missing" ]; then \
 		echo "missing:$$missing - on Debian: make install-deps; Rust: https://rustup.rs" >&2; exit 1; \
 	fi; \
 	echo "nothing is missing"
 
 .PHONY: install-deps
-install-deps: ## install what a Debian machine lacks (as root): C compiler, make, perl, pkg-config, Java 17, Maven
+install-deps: ## install what a Debian machine lacks (as root): C compiler, make, perl, pkg-config, Java 17, Maven, Python
 	@missing=""; add() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
 	add cc build-essential; add make build-essential; add perl perl; add pkg-config pkg-config; \
 	add javac openjdk-17-jdk-headless; add mvn maven; \
+	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	if [ -n "$$missing" ]; then \
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get update -q; \

@@ -50,6 +50,33 @@ fn undocumented_keys(example: &str, page: &str) -> Vec<String> {
 }
 
 #[test]
+fn every_configuration_key_can_be_given_to_the_chart() {
+    let tree = tree();
+    let (example, schema) =
+        (text(&tree, "config/b24kafka.example.toml"), text(&tree, "charts/b24kafka/values.schema.json"));
+    let schema: serde_json::Value = serde_json::from_str(schema).expect("the chart's schema was read");
+    none(&unknown_to(&schema["properties"]["config"], example));
+    let schema = serde_json::json!({"properties": {"app": {"properties": {"client_id": {}}}}});
+    assert_eq!(unknown_to(&schema, "[app]\nclient_id = \"x\"\n# client_secret = \"x\"\n# new = 1\n").len(), 1);
+}
+
+/// Keys that a JSON schema of the configuration does not know. Secrets are given to the chart by their files only.
+fn unknown_to(schema: &serde_json::Value, example: &str) -> Vec<String> {
+    let keys = keys(example);
+    let secret = |key: &String| keys.contains(&format!("{key}_file")) || key == "app.client_secret";
+    let known = |key: &String| {
+        let mut at = schema;
+        for part in key.split('.') {
+            at = at.get("items").unwrap_or(at);
+            at = &at["properties"][part];
+        }
+        !at.is_null()
+    };
+    let missing = keys.iter().filter(|key| !secret(key) && !known(key));
+    missing.map(|key| format!("charts/b24kafka/values.schema.json does not know config.{key}")).collect()
+}
+
+#[test]
 fn every_metric_is_documented() {
     let tree = tree();
     let page = text(&tree, "docs/metrics.md");
