@@ -14,7 +14,7 @@ use crate::{
     bitrix::{catalogue, client::Client},
     chain::chain,
     config::{Config, registry},
-    fleet::{self, Fleet, Parts, portal::QueuePlan},
+    fleet::{self, Fleet, Parts, portal::QueuePlan, roster::Roster},
     http::admin,
     kafka::{
         producer::Producer,
@@ -159,17 +159,22 @@ impl App {
             tombstones: config.kafka.tombstones,
         });
         let fleet = Fleet::start(&config.portals, &parts, stored);
-        portals.set(fleet.portals());
+        portals.set(fleet.roster());
         for (key, why) in config.without_effect() {
             tracing::warn!("{key} is set and does nothing: {why}");
         }
-        tracing::info!(portals = fleet.portals().len(), queues = config.queues.len(), "the bridge is running");
+        tracing::info!(portals = fleet.roster().all().len(), queues = config.queues.len(), "the bridge is running");
         Ok(Some(Self { fleet, producer, metrics, ready, admin, grace: config.shutdown.grace, trace, serving }))
     }
 
     /// Where the admin listener listens.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// The portals, which may come and go.
+    pub fn roster(&self) -> &Roster {
+        self.fleet.roster()
     }
 
     /// The metrics.
@@ -202,7 +207,7 @@ impl App {
         }
         tracing::info!(grace_s = self.grace.as_secs(), "stopping: finishing and confirming what is in flight");
         let rest = self.fleet.drain(self.grace).await;
-        fleet::gauge(self.fleet.portals(), &self.metrics);
+        fleet::gauge(&self.fleet.roster().all(), &self.metrics);
         self.producer.close(Duration::from_secs(1)).await;
         if let Some(trace) = &self.trace {
             trace.close().await;

@@ -1,11 +1,10 @@
 //! From portals to runners: who is served, by which tasks, until when.
 
 pub mod portal;
+pub mod roster;
 pub mod upkeep;
 
 use std::{sync::Arc, time::Duration};
-
-use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     bitrix::{client::Client, oauth},
@@ -19,6 +18,7 @@ use crate::{
     runner::Shared,
 };
 use portal::{Broken, Portal, QueuePlan};
+use roster::Roster;
 
 /// What every portal is made from.
 pub struct Parts {
@@ -36,11 +36,9 @@ pub struct Parts {
     pub tombstones: bool,
 }
 
-/// All portals of this process.
+/// All portals of this process, from the start to the stop.
 pub struct Fleet {
-    portals: Vec<Arc<Portal>>,
-    tasks: JoinSet<Result<(), Broken>>,
-    stop: watch::Sender<bool>,
+    roster: Roster,
 }
 
 /// How a drain ended.
@@ -66,71 +64,34 @@ const TOKENS_GRACE: Duration = oauth::TIMEOUT.saturating_add(Duration::from_secs
 impl Fleet {
     /// Starts a task for each portal of the registry and of the configuration.
     pub fn start(configured: &[portals::Portal], parts: &Arc<Parts>, stored: Vec<PortalRecord>) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        let mut portals = Vec::new();
-        for (index, (record, known)) in merge(configured, stored).into_iter().enumerate() {
-            let (portal, tasked) = Portal::new(parts, record, known);
+        let roster = Roster::new(parts.clone(), configured);
+        for (index, (record, _)) in merge(configured, stored).into_iter().enumerate() {
             let delay = SPREAD_PER_PORTAL * u32::try_from(index).unwrap_or(u32::MAX);
-            tasks.spawn(tasked.run(parts.clone(), stopped.clone(), delay));
-            portals.push(portal);
+            roster.take_in(record, delay);
         }
-        Self { portals, tasks, stop }
+        Self { roster }
     }
 
-    /// The portals, in no particular order.
-    pub fn portals(&self) -> &[Arc<Portal>] {
-        &self.portals
+    /// The portals while they come and go.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
     }
 
-    /// Whether an exchange has worked with any portal, or there is none.
+    /// Whether an exchange has worked with any portal, or there is none to be served.
     pub fn has_worked(&self) -> bool {
-        self.portals.is_empty()
-            || self.portals.iter().any(|portal| portal.session().standing().snapshot().last_success.is_some())
+        let portals = self.roster.all();
+        let mut served = portals.iter().filter(|portal| portal.is_served()).peekable();
+        served.peek().is_none() || served.any(|portal| portal.session().standing().snapshot().last_success.is_some())
     }
 
     /// Waits for a task to break. A queue whose task is gone would be served by nobody while all looks well.
-    pub async fn broken(&mut self) -> Broken {
-        loop {
-            match self.tasks.join_next().await {
-                Some(Ok(Err(broken))) => return broken,
-                Some(Err(error)) if error.is_panic() => return Broken("a portal".to_owned()),
-                Some(_) => {}
-                None => std::future::pending().await,
-            }
-        }
+    pub async fn broken(&self) -> Broken {
+        self.roster.broken().await
     }
 
-    /// Brings all queues to rest: what is in flight is finished and confirmed, nothing new is read.
-    pub async fn drain(&mut self, grace: Duration) -> Rest {
-        let _ = self.stop.send(true);
-        for portal in &self.portals {
-            portal.drain().await;
-        }
-        let finished = tokio::time::timeout(grace, async { while self.tasks.join_next().await.is_some() {} }).await;
-        let queues = if finished.is_ok() { 0 } else { self.portals.iter().map(|portal| portal.busy()).sum() };
-        self.tasks.shutdown().await;
-        Rest {
-            queues,
-            held: self.portals.iter().map(|portal| portal.held()).sum(),
-            hiding: self.portals.iter().map(|portal| portal.hiding()).sum(),
-            lost: self.settle_tokens().await,
-        }
-    }
-
-    /// A pair that was granted and not stored is the only living one: the last thing to wait for. Returns whose could not
-    /// be saved.
-    async fn settle_tokens(&self) -> Vec<PortalId> {
-        let until = tokio::time::Instant::now() + TOKENS_GRACE;
-        let mut settling = JoinSet::new();
-        for portal in &self.portals {
-            let portal = portal.clone();
-            settling.spawn(async move {
-                let settled = tokio::time::timeout_at(until, portal.session().settle()).await;
-                (!settled.unwrap_or(false)).then(|| portal.id().clone())
-            });
-        }
-        settling.join_all().await.into_iter().flatten().collect()
+    /// Brings all queues to rest: what is in flight is finished and confirmed, nothing new is read, no portal comes or goes.
+    pub async fn drain(&self, grace: Duration) -> Rest {
+        self.roster.drain(grace, TOKENS_GRACE).await
     }
 }
 
@@ -140,7 +101,7 @@ pub fn gauge(portals: &[Arc<Portal>], metrics: &Metrics) {
         let count = portals.iter().filter(|portal| portal.session().standing().snapshot().state == *state).count();
         metrics.portals.with_label_values(&[state.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
-    let queues: usize = portals.iter().map(|portal| portal.queues().len()).sum();
+    let queues: usize = portals.iter().filter(|portal| portal.is_served()).map(|portal| portal.queues().len()).sum();
     metrics.queues.with_label_values(&[Mode::Reserve.as_str()]).set(i64::try_from(queues).unwrap_or(i64::MAX));
     let oldest = portals.iter().filter_map(|portal| portal.held_since()).reduce(f64::min);
     metrics.oldest_held.set(oldest.unwrap_or(0.0));
@@ -156,8 +117,17 @@ pub fn merge(
     for portal in configured {
         let fresh = PortalRecord::new(portal.member_id.clone(), portal.endpoint.clone());
         let (record, known) = all.entry(portal.member_id.clone()).or_insert((fresh, None));
-        // Where a portal is, is the operator's own word.
-        record.endpoint = portal.endpoint.clone();
+        // What is named in the configuration is to be served, and where it is, is the operator's own word, unless an
+        // installation has said otherwise since: that was there.
+        record.removed_at = None;
+        if record.installed_at.is_none() || record.refresh_token.is_none() {
+            record.endpoint = portal.endpoint.clone();
+        } else if record.endpoint != portal.endpoint {
+            tracing::warn!(
+                portal = %portal.member_id, configured = portal.endpoint.host_str(), installed = record.domain(),
+                "the portal has moved since it was configured; it is called where the application was installed last",
+            );
+        }
         if record.refresh_token.is_none() {
             record.access_token.clone_from(&portal.access_token);
             record.refresh_token.clone_from(&portal.refresh_token);

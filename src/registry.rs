@@ -11,7 +11,7 @@ use crate::protocol::types::PortalId;
 pub use self::{
     error::RegistryError,
     file::{FileRegistry, Opened, RefusedFile},
-    record::PortalRecord,
+    record::{Grant, PortalRecord},
 };
 
 mod error;

@@ -56,6 +56,8 @@ pub struct Runner {
     /// The content of the rows that are held and may have to be produced (again).
     rows: BTreeMap<RowId, Row>,
     recorder: Recorder,
+    /// The place that the recorder knows.
+    domain: Arc<str>,
     dead_letter_topic: Arc<str>,
     session: Arc<Session>,
     producer: Producer,
@@ -108,6 +110,8 @@ impl Runner {
             queue: Queue::new(&shared.settings),
             rows: BTreeMap::new(),
             recorder,
+            // Nowhere yet: it follows before its first record.
+            domain: Arc::default(),
             dead_letter_topic: shared.dead_letter_topic.clone(),
             session,
             producer: shared.producer.clone(),
@@ -206,7 +210,20 @@ impl Runner {
             let (session, connector) = (self.session.clone(), self.connector.clone());
             return Some(Box::pin(async move { Done::Exchanged(session.exchange(&connector, &exchange).await) }));
         }
-        (!publications.is_empty()).then(|| self.publish(&publications))
+        if publications.is_empty() {
+            return None;
+        }
+        self.follow();
+        Some(self.publish(&publications))
+    }
+
+    /// Records tell where the portal is now.
+    fn follow(&mut self) {
+        let domain = self.session.domain();
+        if domain != self.domain {
+            self.recorder.relocate(&domain);
+            self.domain = domain;
+        }
     }
 
     fn publish(&self, publications: &[Publication]) -> Doing {

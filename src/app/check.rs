@@ -135,6 +135,9 @@ async fn portals(
     });
     let mut findings = Vec::new();
     for (record, known) in merge(&config.portals, stored) {
+        if record.removed_at.is_some() {
+            continue;
+        }
         let name = format!("portal {} ({})", record.member_id, record.domain());
         let (_, task) = Portal::new(&parts, record, known);
         for (what, found) in task.check(&parts).await {

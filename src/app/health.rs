@@ -25,6 +25,12 @@ pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration) -> He
     let count = |state| seen.iter().filter(|seen| seen.state == state).count() as u64;
     let states: BTreeMap<&'static str, u64> =
         PortalState::ALL.iter().map(|state| (state.as_str(), count(*state))).collect();
+    let (rows_held, rows_unconfirmed) = portals
+        .iter()
+        .fold((0, 0), |(held, unconfirmed), portal| (held + portal.held(), unconfirmed + portal.unconfirmed()));
+    // What somebody has decided not to serve is no trouble.
+    let portals: Vec<&Arc<Portal>> = portals.iter().filter(|portal| portal.is_served()).collect();
+    let seen: Vec<Snapshot> = portals.iter().map(|portal| portal.session().standing().snapshot()).collect();
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     if !broker.answering {
         problems.push("the Kafka broker does not answer".to_owned());
@@ -47,7 +53,7 @@ pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration) -> He
     let silent =
         |seen: &Snapshot| seen.state != PortalState::Parked && seen.silent_since.max(0.0) + silence.as_secs_f64() < now;
     let silent = seen.iter().filter(|seen| silent(seen)).count();
-    let parked = usize::try_from(count(PortalState::Parked)).unwrap_or(usize::MAX);
+    let parked = seen.iter().filter(|seen| seen.state == PortalState::Parked).count();
     match (parked, silent, portals.len()) {
         (0, 0, _) => {}
         (parked, 0, all) if parked == all => problems.push("every portal is parked".to_owned()),
@@ -78,8 +84,8 @@ pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration) -> He
             last_acknowledgement_seconds: broker.last_acknowledgement.map(|ago| ago.as_secs()),
         },
         portals: states,
-        rows_held: portals.iter().map(|portal| portal.held()).sum(),
-        rows_unconfirmed: portals.iter().map(|portal| portal.unconfirmed()).sum(),
+        rows_held,
+        rows_unconfirmed,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the admin listener shows, computed from what the parts know at the moment of the question.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::health;
 use crate::{
-    fleet::{self, portal::Portal},
+    fleet::{self, portal::Portal, roster::Roster},
     http::admin::{Polled, PortalView, QueueView, UnboundView, View},
     kafka::producer::Producer,
     metrics::{
@@ -24,18 +24,19 @@ use crate::{
 const BEAT: Duration = Duration::from_secs(1);
 const HANGS: Duration = Duration::from_secs(15);
 
-/// The portals that are shown; empty until they are started.
+/// The portals that are shown; none until they are started.
 #[derive(Clone, Default)]
-pub struct Portals(Arc<Mutex<Vec<Arc<Portal>>>>);
+pub struct Portals(Arc<OnceLock<Roster>>);
 
 impl Portals {
-    /// These portals are served from now on.
-    pub fn set(&self, portals: &[Arc<Portal>]) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = portals.to_vec();
+    /// These portals are there from now on.
+    pub fn set(&self, roster: &Roster) {
+        // They are started once in the life of a process.
+        let _ = self.0.set(roster.clone());
     }
 
-    fn get(&self) -> Vec<Arc<Portal>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn get(&self) -> Arc<[Arc<Portal>]> {
+        self.0.get().map(Roster::all).unwrap_or_default()
     }
 }
 
@@ -133,7 +134,7 @@ fn show(portal: &Arc<Portal>) -> PortalView {
     });
     PortalView {
         member_id: portal.id().to_string(),
-        domain: portal.domain().to_owned(),
+        domain: portal.domain().to_string(),
         state: standing.state.as_str(),
         reason: standing.reason.map(Reason::as_str),
         advice: standing.reason.map(Reason::advice),

@@ -1,7 +1,11 @@
 //! One portal: what it can do is asked first, then its queues are worked.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use secrecy::SecretString;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -24,7 +28,7 @@ use crate::{
         pace::Bucket,
         types::{Connector, Millis, PortalId},
     },
-    registry::PortalRecord,
+    registry::{Grant, PortalRecord, RegistryError},
     runner::{
         Command, Runner,
         session::{Obstacle, Session},
@@ -77,10 +81,13 @@ impl Queue {
 /// One portal, from outside.
 pub struct Portal {
     id: PortalId,
-    domain: String,
     session: Arc<Session>,
     queues: Vec<Queue>,
     missing: Missing,
+    /// Which callbacks to believe.
+    application_token: Mutex<Option<SecretString>>,
+    /// Set when it is to come to rest.
+    stop: watch::Sender<bool>,
 }
 
 /// The task of a queue has broken: a fault of this program.
@@ -99,6 +106,8 @@ impl Portal {
     /// A portal that is not called yet, and the task that will.
     pub fn new(parts: &Arc<Parts>, record: PortalRecord, known: Option<portals::Portal>) -> (Arc<Self>, Task) {
         let (id, domain) = (record.member_id.clone(), record.domain().to_owned());
+        let (held, removed) = (record.held_since.is_some(), record.removed_at.is_some());
+        let application_token = Mutex::new(record.application_token.clone());
         let plan = known.as_ref().map_or(Plan::Auto, |known| known.plan);
         let spare = known.and_then(|known| known.refresh_token);
         let shared = &parts.shared;
@@ -111,16 +120,27 @@ impl Portal {
             shared.metrics.clone(),
             shared.clock,
         );
-        let session =
-            Session::new(id.clone(), parts.client.clone(), tokens, bucket(plan), shared.metrics.clone(), shared.clock);
+        let (client, metrics) = (parts.client.clone(), shared.metrics.clone());
+        let session = Session::new(id.clone(), &domain, client, tokens, bucket(plan), metrics, shared.clock);
+        if removed {
+            session.standing().remove();
+        } else if held {
+            session.standing().hold();
+        }
         let mut commands = Vec::new();
         let queues = parts.queues.iter().map(|queue| {
             let (sender, receiver) = mpsc::channel(COMMANDS);
             commands.push(receiver);
             Queue { connector: queue.connector.clone(), commands: sender, status: Arc::default() }
         });
-        let queues = queues.collect();
-        let portal = Arc::new(Self { queues, id, domain, session: Arc::new(session), missing: Missing::default() });
+        let portal = Arc::new(Self {
+            queues: queues.collect(),
+            id,
+            session: Arc::new(session),
+            missing: Missing::default(),
+            application_token,
+            stop: watch::Sender::new(false),
+        });
         (portal.clone(), Task { portal, plan, commands })
     }
 
@@ -130,8 +150,26 @@ impl Portal {
     }
 
     /// The host of its endpoint.
-    pub fn domain(&self) -> &str {
-        &self.domain
+    pub fn domain(&self) -> Arc<str> {
+        self.session.domain()
+    }
+
+    /// Which callbacks to believe; `None` if that is not known yet.
+    pub fn application_token(&self) -> Option<SecretString> {
+        self.application_token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An installation has brought a new pair of tokens, and perhaps a new place. Whatever kept it from being served is
+    /// over, and its events may be bound now.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: nothing has changed then.
+    pub async fn renew(&self, grant: Grant) -> Result<(), RegistryError> {
+        let record = self.session.renew(grant).await?;
+        *self.application_token.lock().unwrap_or_else(PoisonError::into_inner) = record.application_token;
+        self.missing.reconsider();
+        self.resume();
+        Ok(())
     }
 
     /// The calls to it.
@@ -162,8 +200,19 @@ impl Portal {
         self.command(Command::Resume);
     }
 
-    /// Brings all its queues to rest; this one is never left out.
+    /// Whether anybody serves it: it is neither parked by an operator nor given up.
+    pub fn is_served(&self) -> bool {
+        !self.session.standing().is_settled()
+    }
+
+    /// Whether a call to it would be made now.
+    pub fn may_be_called(&self) -> bool {
+        self.session.may_be_called()
+    }
+
+    /// Tells it to come to rest; this is never left out.
     pub async fn drain(&self) {
+        self.stop.send_replace(true);
         for queue in &self.queues {
             let _ = queue.commands.send(Command::Drain).await;
         }
@@ -201,11 +250,17 @@ impl Portal {
 }
 
 impl Task {
-    /// Serves the portal until its queues are drained, or until `stop` while it cannot be served.
+    /// Whose it is, for whoever reads that it has broken.
+    pub fn name(&self) -> String {
+        format!("portal {}", self.portal.id)
+    }
+
+    /// Serves the portal until it is told to come to rest, and its queues are drained if it has come to serve them.
     ///
     /// # Errors
     /// The task of a queue has broken, which is a fault of this program. Its queue is served by nobody then.
-    pub async fn run(self, parts: Arc<Parts>, mut stop: watch::Receiver<bool>, delay: Duration) -> Result<(), Broken> {
+    pub async fn run(self, parts: Arc<Parts>, delay: Duration) -> Result<(), Broken> {
+        let mut stop = self.portal.stop.subscribe();
         let stopped = async {
             let _ = stop.wait_for(|stop| *stop).await;
         };
@@ -221,7 +276,7 @@ impl Task {
         for ((queue, plan), commands) in self.portal.queues.iter().zip(&parts.queues).zip(self.commands) {
             let recorder = Recorder::new(
                 self.portal.id.clone(),
-                &self.portal.domain,
+                &self.portal.domain(),
                 plan.connector.clone(),
                 plan.topic.clone(),
                 plan.key.clone(),

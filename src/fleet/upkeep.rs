@@ -6,7 +6,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use super::{Parts, portal::QueuePlan};
@@ -41,17 +44,26 @@ pub struct Unbound {
 
 /// What is missing, for whoever asks.
 #[derive(Debug, Default)]
-pub struct Missing(Mutex<Vec<Unbound>>);
+pub struct Missing {
+    unbound: Mutex<Vec<Unbound>>,
+    /// Events that the portal did not know may be known by now.
+    reconsider: AtomicBool,
+}
 
 impl Missing {
     /// What is missing now.
     pub fn get(&self) -> Vec<Unbound> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.unbound.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The next look asks for every event, those too that the portal did not know: it was installed again.
+    pub fn reconsider(&self) {
+        self.reconsider.store(true, Relaxed);
     }
 
     /// Puts what is missing now; returns what was not missing before.
     fn set(&self, missing: Vec<Unbound>) -> Vec<Unbound> {
-        let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut present = self.unbound.lock().unwrap_or_else(PoisonError::into_inner);
         let news = missing.iter().filter(|unbound| !present.contains(unbound)).cloned().collect();
         *present = missing;
         news
@@ -91,9 +103,13 @@ pub async fn run(session: &Session, missing: &Missing, parts: &Arc<Parts>) {
 /// Binds what is missing in every queue. Returns whether nothing is left that trying again could mend.
 async fn bind_all(session: &Session, missing: &Missing, parts: &Parts) -> Result<bool, Obstacle> {
     let mut unbound = Vec::new();
-    let known = missing.get();
+    let all = missing.reconsider.load(Relaxed);
+    let known = if all { Vec::new() } else { missing.get() };
     for queue in parts.queues.iter().filter(|queue| !queue.events.is_empty()) {
         unbound.extend(bind(session, queue, &known, parts).await?);
+    }
+    if all {
+        missing.reconsider.store(false, Relaxed);
     }
     let complete = unbound.iter().all(|unbound| unbound.unknown);
     let portal = session.portal();

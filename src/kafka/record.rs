@@ -117,16 +117,17 @@ impl Recorder {
         key: KeyTemplate,
         tombstones: bool,
     ) -> Self {
-        let mut prefix = Vec::with_capacity(128);
-        text_field(&mut prefix, b"{\"member_id\":", portal.as_str());
-        text_field(&mut prefix, b",\"domain\":", domain);
-        text_field(&mut prefix, b",\"connector\":", connector.as_str());
-        prefix.extend_from_slice(b",\"event\":");
+        let prefix = prefix(&portal, domain, &connector);
         let source = match connector.as_str() {
             "" => format!("/bitrix24/{portal}"),
             connector => format!("/bitrix24/{portal}/{connector}"),
         };
         Self { portal, connector, topic, key, tombstones, prefix, source }
+    }
+
+    /// The portal is somewhere else from now on.
+    pub fn relocate(&mut self, domain: &str) {
+        self.prefix = prefix(&self.portal, domain, &self.connector);
     }
 
     /// The record of one event.
@@ -217,6 +218,16 @@ pub(super) fn rfc3339(seconds: i64) -> String {
 pub(super) fn text(out: &mut Vec<u8>, text: &str) {
     // Serialising a string into memory cannot fail.
     let _infallible = serde_json::to_writer(out, text);
+}
+
+/// How every value begins, up to the event's name.
+fn prefix(portal: &PortalId, domain: &str, connector: &Connector) -> Vec<u8> {
+    let mut prefix = Vec::with_capacity(128);
+    text_field(&mut prefix, b"{\"member_id\":", portal.as_str());
+    text_field(&mut prefix, b",\"domain\":", domain);
+    text_field(&mut prefix, b",\"connector\":", connector.as_str());
+    prefix.extend_from_slice(b",\"event\":");
+    prefix
 }
 
 /// A member of a JSON object: `name` is spelled out with its comma and colon.

@@ -49,6 +49,12 @@ pub fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
+/// The wall clock in whole seconds since 1970, as the registry keeps times.
+#[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
+pub fn unix_now() -> i64 {
+    unix_seconds() as i64
+}
+
 /// A span of the configuration in the core's unit.
 pub fn millis(span: Duration) -> Millis {
     Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))

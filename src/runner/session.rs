@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    clock::{Clock, millis},
+    clock::{Clock, millis, unix_now},
     standing::{Reason, Standing},
     tokens::{NoToken, Tokens},
 };
@@ -27,6 +27,7 @@ use crate::{
         pace::Bucket,
         types::{Connector, Millis, PortalId, Row},
     },
+    registry::{Grant, PortalRecord, RegistryError},
 };
 
 /// After `QUERY_LIMIT_EXCEEDED`: the counter drains by two a second, and others spend from it too.
@@ -56,6 +57,8 @@ impl Obstacle {
 /// The calls to one portal.
 pub struct Session {
     portal: PortalId,
+    /// The host of its endpoint, which an installation may change.
+    domain: Mutex<Arc<str>>,
     client: Client,
     tokens: Tokens,
     standing: Standing,
@@ -69,13 +72,15 @@ impl Session {
     /// For one portal whose requests are limited by `bucket`.
     pub fn new(
         portal: PortalId,
+        domain: &str,
         client: Client,
         tokens: Tokens,
         bucket: Option<Bucket>,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Self {
-        Self { portal, client, tokens, standing: Standing::new(), bucket: Mutex::new(bucket), metrics, clock }
+        let (domain, bucket) = (Mutex::new(domain.into()), Mutex::new(bucket));
+        Self { portal, domain, client, tokens, standing: Standing::new(), bucket, metrics, clock }
     }
 
     /// Whether the portal is served.
@@ -86,6 +91,31 @@ impl Session {
     /// Whose calls these are.
     pub fn portal(&self) -> &PortalId {
         &self.portal
+    }
+
+    /// The host of its endpoint.
+    pub fn domain(&self) -> Arc<str> {
+        self.domain.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a call would be made now: the portal is not parked, or it is time to try.
+    pub fn may_be_called(&self) -> bool {
+        self.standing.wait(self.clock.now()).is_none()
+    }
+
+    /// The portal's tokens.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// An installation has brought a new pair, and perhaps a new place; see [`Tokens::renew`].
+    ///
+    /// # Errors
+    /// As [`Tokens::renew`].
+    pub async fn renew(&self, grant: Grant) -> Result<PortalRecord, RegistryError> {
+        let record = self.tokens.renew(grant, unix_now()).await?;
+        *self.domain.lock().unwrap_or_else(PoisonError::into_inner) = record.domain().into();
+        Ok(record)
     }
 
     /// Ends the life of its tokens here, see [`Tokens::settle`].

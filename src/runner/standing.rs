@@ -30,6 +30,8 @@ pub enum Reason {
     Deleted,
     /// Its calls are blocked by Bitrix24's support.
     Blocked,
+    /// An operator has parked it.
+    Operator,
 }
 
 impl Reason {
@@ -42,6 +44,7 @@ impl Reason {
             Self::Unpaid => "unpaid",
             Self::Deleted => "deleted",
             Self::Blocked => "blocked",
+            Self::Operator => "operator",
         }
     }
 
@@ -55,8 +58,11 @@ impl Reason {
             }
             Self::Unlicensed => "its plan lacks rest_offline_extended: raise the plan",
             Self::Unpaid => "its subscription has run out: it has to be paid",
-            Self::Deleted => "it is closed: remove it from the configuration",
+            Self::Deleted => {
+                "it is closed: take it out of [[portals]], or remove it with `b24kafka portals remove` if it is not there"
+            }
             Self::Blocked => "Bitrix24's support has blocked its REST calls: talk to them",
+            Self::Operator => "an operator has parked it: `b24kafka portals resume` serves it again",
         }
     }
 }
@@ -80,6 +86,8 @@ pub struct Snapshot {
 struct Inner {
     seen: Snapshot,
     probe: Backoff,
+    /// Somebody has decided that it is not served, whatever calls say that are still under way.
+    settled: bool,
 }
 
 /// The standing of one portal, shared by its queues.
@@ -108,7 +116,7 @@ impl Standing {
             last_success: None,
             silent_since: unix_seconds(),
         };
-        let inner = Mutex::new(Inner { seen, probe: Backoff::new(PROBE_FIRST, PROBE_CAP) });
+        let inner = Mutex::new(Inner { seen, probe: Backoff::new(PROBE_FIRST, PROBE_CAP), settled: false });
         Self { inner, again: Notify::new(), resumed: Notify::new() }
     }
 
@@ -120,22 +128,38 @@ impl Standing {
     /// How long the portal must not be called yet, because it is parked.
     pub fn wait(&self, now: Millis) -> Option<Millis> {
         let inner = self.lock();
-        let until = inner.probe.until().filter(|until| *until > now)?;
-        (inner.seen.state == PortalState::Parked).then(|| until.since(now))
+        // Only a refusal that parks makes it wait, and success ends the wait.
+        inner.probe.until().filter(|until| *until > now).map(|until| until.since(now))
+    }
+
+    /// An operator parks the portal: it is not tried again before there is a new standing.
+    pub fn hold(&self) {
+        self.settle(PortalState::Parked, Some(Reason::Operator));
+    }
+
+    /// The portal is given up: the application was uninstalled, or an operator removes it.
+    pub fn remove(&self) {
+        self.settle(PortalState::Removed, None);
+    }
+
+    /// Whether somebody has decided that it is not served.
+    pub fn is_settled(&self) -> bool {
+        self.lock().settled
+    }
+
+    fn settle(&self, state: PortalState, reason: Option<Reason>) {
+        let mut inner = self.lock();
+        (inner.seen.state, inner.seen.reason, inner.settled) = (state, reason, true);
     }
 
     /// A request worked. Returns whether the portal was parked until now.
     pub fn served(&self) -> bool {
         let mut inner = self.lock();
-        let was_parked = inner.seen.state == PortalState::Parked;
+        let was_parked = inner.seen.state == PortalState::Parked && !inner.settled;
         let now = unix_seconds();
-        inner.seen = Snapshot {
-            state: PortalState::Active,
-            reason: None,
-            last_error: None,
-            last_success: Some(now),
-            silent_since: now,
-        };
+        let (state, reason) =
+            if inner.settled { (inner.seen.state, inner.seen.reason) } else { (PortalState::Active, None) };
+        inner.seen = Snapshot { state, reason, last_error: None, last_success: Some(now), silent_since: now };
         inner.probe.reset();
         if was_parked {
             self.again.notify_one();
@@ -147,13 +171,15 @@ impl Standing {
     /// parked for this reason already.
     pub fn park(&self, now: Millis, reason: Reason, error: String) -> (Millis, bool) {
         let mut inner = self.lock();
-        let news = inner.seen.reason != Some(reason);
+        let news = inner.seen.reason != Some(reason) && !inner.settled;
         // Several queues meet the same refusal at once: that is one failed probe.
-        if inner.probe.is_over(now) || inner.seen.state != PortalState::Parked {
+        if inner.probe.is_over(now) {
             inner.probe.failed(now, None);
         }
-        inner.seen.state = PortalState::Parked;
-        inner.seen.reason = Some(reason);
+        if !inner.settled {
+            inner.seen.state = PortalState::Parked;
+            inner.seen.reason = Some(reason);
+        }
         inner.seen.last_error = Some(error);
         let wait = inner.probe.until().map_or(PROBE_FIRST, |until| until.since(now));
         (wait, news)
@@ -210,6 +236,24 @@ mod tests {
         let standing = Standing::new();
         assert_eq!(standing.park(Millis(0), Reason::Deleted, "x".into()), (PROBE_FIRST, true));
         assert_eq!(standing.park(Millis(5), Reason::Deleted, "x".into()), (Millis(59_995), false));
+    }
+
+    #[test]
+    fn what_somebody_has_decided_outlives_calls_that_were_under_way() {
+        for (decide, state) in
+            [(Standing::hold as fn(&Standing), PortalState::Parked), (Standing::remove, PortalState::Removed)]
+        {
+            let standing = Standing::new();
+            standing.served();
+            decide(&standing);
+            let decided = standing.snapshot();
+            assert_eq!(decided.state, state);
+            assert!(!standing.served(), "not served again");
+            let (wait, news) = standing.park(Millis(0), Reason::NeedsReinstall, "x".into());
+            assert_eq!((standing.wait(Millis(0)), news), (Some(wait), false), "but not called in vain");
+            let seen = standing.snapshot();
+            assert_eq!((seen.state, seen.reason), (state, decided.reason));
+        }
     }
 
     #[test]

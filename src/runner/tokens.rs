@@ -1,5 +1,7 @@
 //! The tokens of one portal: performs what `protocol::token` asks for, one refresh at a time for all queues.
 
+mod change;
+
 use std::{
     sync::{
         Arc,
@@ -11,7 +13,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
-use super::clock::{Clock, unix_seconds};
+use super::clock::{Clock, unix_now};
 use crate::{
     bitrix::{
         client::{Access, Client},
@@ -57,6 +59,8 @@ struct Inner {
     trouble: Option<NoToken>,
     /// The process stops: no refresh is begun any more.
     closed: bool,
+    /// The application was uninstalled: nothing is stored any more.
+    retired: bool,
 }
 
 /// The span between tries to store a granted pair while the process stops.
@@ -93,7 +97,8 @@ impl Tokens {
         // Presented twice, a token that the server has rejected tells it of a thief.
         let stored = record.refresh_token.as_ref().map(ExposeSecret::expose_secret);
         let spare = spare.filter(|spare| stored != Some(spare.expose_secret()));
-        let inner = Inner { machine: Token::new(), record, granted: None, spare, trouble: None, closed: false };
+        let inner =
+            Inner { machine: Token::new(), record, granted: None, spare, trouble: None, closed: false, retired: false };
         let edges = Edges { app, client, registry, metrics, clock, asked: AtomicU64::new(0) };
         Self { inner: Arc::new(Mutex::new(inner)), edges: Arc::new(edges) }
     }
@@ -120,7 +125,7 @@ impl Tokens {
     pub async fn settle(&self) -> bool {
         let mut inner = self.inner.lock().await;
         inner.closed = true;
-        while inner.granted.is_some() {
+        while inner.granted.is_some() && !inner.retired {
             if self.edges.store_granted(&mut inner).await {
                 break;
             }
@@ -137,6 +142,9 @@ impl Tokens {
             let mut inner = inner.lock().await;
             if let Some(access) = inner.usable().filter(|(usable, _)| !refuses(input, *usable)) {
                 return Ok(access);
+            }
+            if inner.retired {
+                return Err(NoToken::Rejected);
             }
             if inner.closed {
                 return Err(NoToken::Wait(Millis::secs(1), "the bridge is being stopped".to_owned()));
@@ -192,8 +200,7 @@ impl Edges {
         match action {
             Action::Mark => {
                 self.reread(inner).await;
-                #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
-                let marked = PortalRecord { refreshing_since: Some(unix_seconds() as i64), ..inner.record.clone() };
+                let marked = PortalRecord { refreshing_since: Some(unix_now()), ..inner.record.clone() };
                 let stored = self.store(inner, &marked).await;
                 if stored {
                     inner.record = marked;

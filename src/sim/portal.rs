@@ -222,6 +222,14 @@ impl Portal {
         self.0.lock().tokens.revoke();
     }
 
+    /// Installs the application anew without calling anybody: there is a fresh pair of tokens, whatever was before.
+    pub fn reinstall(&self) {
+        let now = self.0.clock.now();
+        let mut state = self.0.lock();
+        let State { tokens, rng, .. } = &mut *state;
+        tokens.issue(now, rng);
+    }
+
     /// How long access tokens live that are issued from now on, and whether the token before the last one may still be
     /// used to refresh.
     pub fn set_token_life(&self, life: Duration, lenient: bool) {

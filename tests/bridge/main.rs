@@ -15,6 +15,7 @@ mod portals;
 mod records;
 #[path = "../support/replay.rs"]
 mod replay;
+mod roster;
 mod secrets;
 mod stage;
 mod tokens;

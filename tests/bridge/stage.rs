@@ -8,6 +8,8 @@ use std::{
 use b24kafka::{
     app::{App, AppError},
     config::Config,
+    fleet::roster::{Grant, Roster},
+    protocol::types::PortalId,
     sim::{Limits, Options, Portal, Sim},
 };
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
@@ -26,6 +28,8 @@ pub const ADMIN_TOKEN: &str = "stage-hand";
 #[derive(Clone, Debug)]
 pub struct Setup<'a> {
     pub portals: usize,
+    /// How many of them the configuration names.
+    pub configured: usize,
     pub limits: Limits,
     /// `portals.plan`.
     pub plan: &'a str,
@@ -39,7 +43,8 @@ pub struct Setup<'a> {
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { portals: 1, limits: Limits::UNLIMITED, plan: "unlimited", queues: "", fetch: "", kafka: "" }
+        let (portals, configured) = (1, usize::MAX);
+        Self { portals, configured, limits: Limits::UNLIMITED, plan: "unlimited", queues: "", fetch: "", kafka: "" }
     }
 }
 
@@ -53,6 +58,7 @@ pub struct Stage {
 /// An application that runs until it is stopped.
 pub struct Running {
     pub admin: std::net::SocketAddr,
+    pub roster: Roster,
     stop: tokio::sync::oneshot::Sender<()>,
     ended: tokio::task::JoinHandle<Result<(), AppError>>,
     /// What the machines did; replayed in the end.
@@ -95,12 +101,12 @@ impl Stage {
         let app = App::start(&self.config, Some(recording.path()), std::future::pending());
         let app = app.await.expect("it starts").expect("not stopped");
         assert!(self.trace().exists(), "it is recorded");
-        let admin = app.admin();
+        let (admin, roster) = (app.admin(), app.roster().clone());
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let ended = tokio::spawn(app.run(async {
             let _ = stopped.await;
         }));
-        Running { admin, stop, ended, recording }
+        Running { admin, roster, stop, ended, recording }
     }
 }
 
@@ -200,6 +206,25 @@ impl Running {
     }
 }
 
+/// What an installation of the application on a portal brings.
+pub fn grant(portal: &Portal) -> Grant {
+    Grant {
+        member_id: id(portal),
+        endpoint: portal.endpoint().parse().expect("a URL"),
+        access_token: Some(portal.access_token()),
+        refresh_token: portal.refresh_token(),
+        application_token: Some(portal.application_token()),
+        user_id: Some(1),
+        scope: Some("crm,task".to_owned()),
+        status: Some("L".to_owned()),
+    }
+}
+
+/// A portal's `member_id`.
+pub fn id(portal: &Portal) -> PortalId {
+    PortalId::new(&portal.member_id()).expect("a member_id")
+}
+
 /// The pause between two looks at what can only be looked at.
 pub async fn tick() {
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -207,7 +232,7 @@ pub async fn tick() {
 
 fn configuration(sim: &Sim, bootstrap: &str, dir: &Path, setup: &Setup<'_>) -> String {
     let Setup { plan, queues, fetch, kafka, .. } = setup;
-    let app = sim.configuration(plan, usize::MAX);
+    let app = sim.configuration(plan, setup.configured);
     let registry = dir.join("registry");
     format!(
         "{app}{queues}\n[fetch]\npoll_min = \"100ms\"\npoll_max = \"300ms\"\n{fetch}\n[registry]\npath = {registry:?}\n\

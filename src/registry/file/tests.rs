@@ -174,7 +174,7 @@ fn foreign(good: &str) -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("large", vec![b' '; 300 << 10], "is larger than 256 KiB"),
         ("later", with("\"format\": 1", "\"format\": 18446744073709551615"), "has format 18446744073709551615"),
         ("moved", good.as_bytes().to_vec(), "holds the portal good instead"),
-        ("newer", b"{\"format\": 2, \"sealed\": \"...\"}".to_vec(), "has format 2; this version reads 1"),
+        ("newer", b"{\"format\": 3, \"sealed\": \"...\"}".to_vec(), "has format 3; this version reads 2"),
         ("older", with("\"format\": 1", "\"format\": 0"), "has the unknown format 0"),
         ("spaces", b" \n\n".to_vec(), "is empty"),
         ("tail", [good.as_bytes(), b"}"].concat(), "is no portal record"),
