@@ -10,7 +10,7 @@ ARGS ?=
 # One tier of tests is one file (or directory) in tests/; none can be forgotten here.
 TIERS := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 # These start brokers of their own: one test at a time, or two cores and a few GiB are not enough.
-SERIAL := harness kafka container
+SERIAL := harness kafka container prometheus
 # These print figures that are worth seeing each time.
 TELLING := model
 
@@ -74,6 +74,10 @@ clippy: ## lints on all targets
 doc: ## the crate's documentation, broken links refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
+.PHONY: docs
+docs: ## write the documents that are made from the code: docs/metrics.md
+	B24KAFKA_WRITE_DOCS=1 $(CARGO) test --locked --quiet --test generated
+
 .PHONY: model
 model: ## the exhaustive search over core, portal and broker, with its figures
 	$(CARGO) test --locked --test model -- --nocapture $(ARGS)
@@ -136,7 +140,7 @@ $(TOOLS)/ready: $(CHART_TESTS)/tools.sh $(CHART_TESTS)/requirements.txt
 .PHONY: doctor
 doctor: ## what this machine lacks, in one line
 	@missing=""; \
-	for tool in cc make perl java javac mvn cargo; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	for tool in cc make perl java javac mvn promtool prometheus cargo; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if command -v cargo >/dev/null; then \
 		cargo fmt --version >/dev/null 2>&1 || missing="$$missing rustfmt"; \
 		cargo clippy --version >/dev/null 2>&1 || missing="$$missing clippy"; \
@@ -152,7 +156,7 @@ doctor: ## what this machine lacks, in one line
 	echo "nothing is missing"
 
 .PHONY: install-deps
-install-deps: ## install what a Debian machine lacks (as root): C compiler, make, perl, pkg-config, Java 17, Maven, Python
+install-deps: ## install what a Debian machine lacks (as root): C compiler, make, perl, pkg-config, Java 17, Maven, Python, Prometheus
 	@missing=""; add() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
 	add cc build-essential; add make build-essential; add perl perl; add pkg-config pkg-config; \
 	add javac openjdk-17-jdk-headless; add mvn maven; \
@@ -162,7 +166,19 @@ install-deps: ## install what a Debian machine lacks (as root): C compiler, make
 		apt-get update -q; \
 		apt-cache show openjdk-17-jdk-headless >/dev/null 2>&1 || missing=$${missing/openjdk-17-jdk-headless/default-jdk-headless}; \
 		apt-get install -q -y --no-install-recommends $$missing; \
-	fi
+	fi; \
+	for tool in promtool prometheus; do \
+		command -v $$tool >/dev/null || { $(MAKE) --no-print-directory install-prometheus; break; }; \
+	done
+
+# The two programs out of Debian's package, not the package: it would start a service, now and at each boot.
+.PHONY: install-prometheus
+install-prometheus: ## install promtool and prometheus into /usr/local/bin (as root), without the service of Debian's package
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	[ -n "$$(ls /var/lib/apt/lists 2>/dev/null | grep -v -e lock -e partial -e auxfiles)" ] || apt-get update -q; \
+	(cd "$$dir" && apt-get download -q -o APT::Sandbox::User=root prometheus); \
+	dpkg-deb --fsys-tarfile "$$dir"/prometheus_*.deb | tar -x -C "$$dir" ./usr/bin/promtool ./usr/bin/prometheus; \
+	install -m 755 "$$dir"/usr/bin/promtool "$$dir"/usr/bin/prometheus /usr/local/bin/
 
 .PHONY: clean
 clean: ## remove everything that was built or fetched

@@ -110,7 +110,7 @@ impl App {
         trace: Option<&Path>,
         stop: impl Future<Output = ()>,
     ) -> Result<Option<Self>, AppError> {
-        let metrics = Arc::new(Metrics::new(catalogue::entities())?);
+        let metrics = Arc::new(Metrics::new(catalogue::entities(), config.admin.portal_labels)?);
         let registry::Registry::File { path } = &config.registry;
         let (registry, stored) = open_registry(path).await?;
         let trace = trace.map(Trace::open).transpose()?;

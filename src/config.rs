@@ -98,10 +98,7 @@ impl Config {
 
     /// Keys that are set and have no effect in this version, each with the reason.
     pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
-        let all = [
-            (self.http.public_url.is_some(), "http.public_url", "this version takes no calls of portals"),
-            (self.admin.portal_labels > 0, "admin.portal_labels", "this version has no portal labels in its metrics"),
-        ];
+        let all = [(self.http.public_url.is_some(), "http.public_url", "this version takes no calls of portals")];
         all.into_iter().filter(|(set, ..)| *set).map(|(_, key, why)| (key, why)).collect()
     }
 

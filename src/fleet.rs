@@ -12,6 +12,7 @@ use crate::{
     metrics::{
         Metrics,
         labels::{Mode, PortalState},
+        portals::Doing,
     },
     protocol::types::PortalId,
     registry::{PortalRecord, Registry},
@@ -103,8 +104,20 @@ pub fn gauge(portals: &[Arc<Portal>], metrics: &Metrics) {
     }
     let queues: usize = portals.iter().filter(|portal| portal.is_served()).map(|portal| portal.queues().len()).sum();
     metrics.queues.with_label_values(&[Mode::Reserve.as_str()]).set(i64::try_from(queues).unwrap_or(i64::MAX));
-    let oldest = portals.iter().filter_map(|portal| portal.held_since()).reduce(f64::min);
-    metrics.oldest_held.set(oldest.unwrap_or(0.0));
+    let oldest = |since: fn(&Portal) -> Option<f64>| {
+        portals.iter().filter_map(|portal| since(portal)).reduce(f64::min).unwrap_or(0.0)
+    };
+    metrics.oldest_held.set(oldest(Portal::held_since));
+    metrics.oldest_unconfirmed.set(oldest(Portal::unconfirmed_since));
+    let unconfirmed: u64 = portals.iter().map(|portal| portal.unconfirmed()).sum();
+    metrics.rows_unconfirmed.set(i64::try_from(unconfirmed).unwrap_or(i64::MAX));
+    let budget = portals.iter().filter_map(|portal| portal.session().budget_used()).reduce(f64::max);
+    metrics.rest_budget_used.set(budget.unwrap_or(0.0));
+    metrics.by_portal().gauge(portals.iter().map(|portal| {
+        let seen = portal.session().standing().snapshot();
+        let parked = seen.state == PortalState::Parked;
+        Doing { member_id: portal.id().as_str(), parked, last_success: seen.last_success.unwrap_or(0.0) }
+    }));
 }
 
 /// Portals of the registry and of the configuration by `member_id`. The registry's tokens win: they are newer.

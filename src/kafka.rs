@@ -12,6 +12,7 @@ pub mod health;
 pub mod options;
 pub mod producer;
 pub mod record;
+pub mod statistics;
 pub mod template;
 pub mod topics;
 

@@ -1,54 +1,25 @@
 //! The metrics, all of them, in one place: the documentation of a field is the help text of its metric.
 //!
-//! Every series that is known in advance is exported from the start as 0. No label is made from foreign text, and no
-//! portal is a label. The sums of conservation (received = acknowledged + dead-lettered + held) are exact in every scrape:
-//! whoever changes them does so in one [`Metrics::flow`], and a scrape waits for the open ones.
+//! Every series that is known in advance is exported from the start as 0. No label is made from foreign text, and a
+//! portal is a label only in the metrics of [`portals`]. The sums of conservation (received = acknowledged +
+//! dead-lettered + held) are exact in every scrape: whoever changes them does so in one [`Metrics::flow`], and a scrape
+//! waits for the open ones.
 
+mod define;
 pub mod labels;
+pub mod portals;
 
 use std::{
     sync::{PoisonError, RwLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
-};
+use prometheus::{Registry, TextEncoder};
 
-use labels::{
-    Call, CallOutcome, Callback, CallbackOutcome, DeadLetter, Limit, Mode, PortalState, ProduceFailure, Refresh, Stage,
-};
-
-macro_rules! metrics {
-    ($($(#[doc = $help:literal])+ $field:ident = $name:literal: $kind:ident $([$($label:literal),+])? $(($buckets:expr))?,)+) => {
-        /// All metrics.
-        #[derive(Debug)]
-        pub struct Metrics {
-            registry: Registry,
-            flow: RwLock<()>,
-            $($(#[doc = $help])+ pub $field: $kind,)+
-        }
-
-        /// Name and help of every metric, for the documentation.
-        pub const DESCRIPTIONS: &[(&str, &str)] = &[$(($name, concat!($($help),+))),+];
-
-        impl Metrics {
-            fn register() -> Result<Self, prometheus::Error> {
-                let registry = Registry::new_custom(None, None)?;
-                $(
-                    let $field = metrics!(@make $kind, Opts::new(concat!("b24kafka_", $name), concat!($($help),+).trim()), [$($($label),+)?], [$($buckets)?]);
-                    registry.register(Box::new($field.clone()))?;
-                )+
-                Ok(Self { registry, flow: RwLock::new(()), $($field,)+ })
-            }
-        }
-    };
-    (@make $kind:ident, $opts:expr, [], []) => { $kind::with_opts($opts)? };
-    (@make $kind:ident, $opts:expr, [], [$buckets:expr]) => { $kind::with_opts(HistogramOpts::from($opts).buckets($buckets))? };
-    (@make $kind:ident, $opts:expr, [$($label:literal),+], []) => { $kind::new($opts, &[$($label),+])? };
-    (@make $kind:ident, $opts:expr, [$($label:literal),+], [$buckets:expr]) => { $kind::new(HistogramOpts::from($opts).buckets($buckets), &[$($label),+])? };
-}
+use define::metrics;
+pub use define::{Description, Label};
+use labels::Stage;
+use portals::ByPortal;
 
 /// From a quick answer to the end of a portal's patience, in seconds.
 fn request_seconds() -> Vec<f64> {
@@ -66,6 +37,12 @@ fn row_counts() -> Vec<f64> {
 }
 
 metrics! {
+    /// All metrics.
+    pub struct Metrics {
+        registry: Registry,
+        flow: RwLock<()>,
+        by_portal: ByPortal,
+    }
     /// What runs here; always 1.
     build_info = "build_info": IntGaugeVec ["version", "revision"],
     /// Rows that were taken in from a portal, each reception counted.
@@ -75,39 +52,59 @@ metrics! {
     /// Rows whose removal a portal has confirmed.
     rows_cleared = "rows_cleared_total": IntCounter,
     /// Rows whose dead letter Kafka has acknowledged.
-    dead_letters = "dead_letters_total": IntCounterVec ["reason"],
+    dead_letters = "dead_letters_total": IntCounterVec ["reason": DeadLetter],
     /// Rows that were found in a reservation that nobody held.
     rows_recovered = "rows_recovered_total": IntCounter,
     /// Rows that are taken in and neither acknowledged nor dead-lettered yet.
     rows_held = "rows_held": IntGauge,
+    /// Rows that Kafka has acknowledged and that are not known to be cleared at their portal yet.
+    rows_unconfirmed = "rows_unconfirmed": IntGauge,
     /// Rows that one exchange brought.
     exchange_rows = "exchange_rows": Histogram (row_counts()),
     /// Requests to portals and OAuth servers.
-    rest_requests = "rest_requests_total": IntCounterVec ["call", "outcome"],
+    rest_requests = "rest_requests_total": IntCounterVec ["call": Call, "outcome": CallOutcome],
     /// How long requests to portals and OAuth servers took.
-    rest_request_seconds = "rest_request_seconds": HistogramVec ["call"] (request_seconds()),
+    rest_request_seconds = "rest_request_seconds": HistogramVec ["call": Call] (request_seconds()),
     /// Times that a request had to wait for a limit.
-    limit_waits = "limit_waits_total": IntCounterVec ["limit"],
+    limit_waits = "limit_waits_total": IntCounterVec ["limit": Limit],
+    /// How full the fullest request budget of a portal is, from 0 to 1.
+    rest_budget_used = "rest_budget_used_ratio": Gauge,
     /// Token refreshes.
-    token_refreshes = "token_refreshes_total": IntCounterVec ["outcome"],
+    token_refreshes = "token_refreshes_total": IntCounterVec ["outcome": Refresh],
     /// From handing a publication to Kafka to its last report.
     produce_seconds = "produce_seconds": Histogram (request_seconds()),
     /// Records that Kafka did not acknowledge.
-    produce_failures = "produce_failures_total": IntCounterVec ["class"],
+    produce_failures = "produce_failures_total": IntCounterVec ["class": ProduceFailure],
     /// From the change in the portal to the acknowledgement of its record.
     event_age_seconds = "event_age_seconds": Histogram (age_seconds()),
     /// Records that wait in the producer.
     producer_queue_messages = "producer_queue_messages": IntGauge,
+    /// Size of the records that wait in the producer, as librdkafka last told.
+    producer_queue_bytes = "producer_queue_bytes": IntGauge,
+    /// Whether the Kafka brokers answer and acknowledge what is sent, 1 or 0.
+    broker_up = "broker_up": IntGauge,
+    /// Brokers that the producer is connected to, as librdkafka last told.
+    brokers_connected = "brokers_connected": IntGauge,
+    /// Round trip of the slowest broker, 99 percent of its requests in the span of the last statistics.
+    broker_round_trip = "broker_round_trip_seconds": Gauge,
+    /// Requests to brokers that failed or timed out.
+    broker_request_errors = "broker_request_errors_total": IntCounter,
+    /// What /health says of the whole: 1 if it answers 200, 0 if it answers 503.
+    healthy = "healthy": IntGauge,
     /// Portals by state.
-    portals = "portals": IntGaugeVec ["state"],
+    portals = "portals": IntGaugeVec ["state": PortalState],
+    /// Portals that are not parked and have not answered as they should for longer than they may say nothing.
+    portals_silent = "portals_silent": IntGauge,
     /// Queues by mode.
-    queues = "queues": IntGaugeVec ["mode"],
+    queues = "queues": IntGaugeVec ["mode": Mode],
     /// When the oldest row that is held was received, in seconds since 1970; 0 if none is held.
     oldest_held = "oldest_held_timestamp_seconds": Gauge,
+    /// Since when rows that Kafka has acknowledged wait to be cleared, in seconds since 1970; 0 if none does.
+    oldest_unconfirmed = "oldest_unconfirmed_timestamp_seconds": Gauge,
     /// When a stage last worked, in seconds since 1970; 0 if never.
-    last_success = "last_success_timestamp_seconds": GaugeVec ["stage"],
+    last_success = "last_success_timestamp_seconds": GaugeVec ["stage": Stage],
     /// Calls from Bitrix24.
-    callbacks = "callbacks_total": IntCounterVec ["kind", "outcome"],
+    callbacks = "callbacks_total": IntCounterVec ["kind": Callback, "outcome": CallbackOutcome],
     /// Shards of the registry that this replica owns.
     shards_owned = "shards_owned": IntGauge,
     /// Times that a shard came or went.
@@ -115,12 +112,15 @@ metrics! {
 }
 
 impl Metrics {
-    /// Registers everything. `entities` is the closed set of the `entity` label.
+    /// Registers everything. `entities` is the closed set of the `entity` label, `portals` how many portals have a label of
+    /// their own.
     ///
     /// # Errors
     /// Two metrics of one name, or a process collector that the system refuses.
-    pub fn new(entities: &[&'static str]) -> Result<Self, prometheus::Error> {
-        let metrics = Self::register()?;
+    pub fn new(entities: &[&'static str], portals: u32) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new_custom(None, None)?;
+        let by_portal = ByPortal::register(&registry, portals)?;
+        let metrics = Self::register(&registry.clone(), registry, RwLock::new(()), by_portal)?;
         metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let revision = option_env!("B24KAFKA_REVISION").unwrap_or("unknown");
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
@@ -128,25 +128,12 @@ impl Metrics {
             metrics.rows_received.with_label_values(&[entity]);
             metrics.records_acknowledged.with_label_values(&[entity]);
         }
-        DeadLetter::ALL.iter().for_each(|l| drop(metrics.dead_letters.with_label_values(&[l.as_str()])));
-        for call in Call::ALL {
-            metrics.rest_request_seconds.with_label_values(&[call.as_str()]);
-            for outcome in CallOutcome::ALL {
-                metrics.rest_requests.with_label_values(&[call.as_str(), outcome.as_str()]);
-            }
-        }
-        Limit::ALL.iter().for_each(|l| drop(metrics.limit_waits.with_label_values(&[l.as_str()])));
-        Refresh::ALL.iter().for_each(|l| drop(metrics.token_refreshes.with_label_values(&[l.as_str()])));
-        ProduceFailure::ALL.iter().for_each(|l| drop(metrics.produce_failures.with_label_values(&[l.as_str()])));
-        PortalState::ALL.iter().for_each(|l| drop(metrics.portals.with_label_values(&[l.as_str()])));
-        Mode::ALL.iter().for_each(|l| drop(metrics.queues.with_label_values(&[l.as_str()])));
-        Stage::ALL.iter().for_each(|l| drop(metrics.last_success.with_label_values(&[l.as_str()])));
-        for kind in Callback::ALL {
-            for outcome in CallbackOutcome::ALL {
-                metrics.callbacks.with_label_values(&[kind.as_str(), outcome.as_str()]);
-            }
-        }
         Ok(metrics)
+    }
+
+    /// The series of single portals.
+    pub fn by_portal(&self) -> &ByPortal {
+        &self.by_portal
     }
 
     /// Changes several sums as one: no scrape sees some of the changes only.
@@ -159,6 +146,11 @@ impl Metrics {
     pub fn succeeded(&self, stage: Stage) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_success.with_label_values(&[stage.as_str()]).set(now.as_secs_f64());
+    }
+
+    /// When a stage last worked, in seconds since 1970; 0 if never.
+    pub fn last_success_of(&self, stage: Stage) -> f64 {
+        self.last_success.with_label_values(&[stage.as_str()]).get()
     }
 
     /// The exposition in Prometheus' text format.
@@ -180,9 +172,9 @@ mod tests {
 
     #[test]
     fn every_series_is_there_from_the_start() {
-        let metrics = Metrics::new(&["crm.deal", "other"]).expect("registers");
+        let metrics = Metrics::new(&["crm.deal", "other"], 0).expect("registers");
         let text = metrics.expose().expect("encodes");
-        for (name, help) in DESCRIPTIONS {
+        for Description { name, help, .. } in Metrics::DESCRIPTIONS {
             assert!(text.contains(&format!("# HELP b24kafka_{name} {}", help.trim())), "{name}");
         }
         for series in [
@@ -198,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_scrape_never_sees_half_of_a_change() {
-        let metrics = std::sync::Arc::new(Metrics::new(&["crm.deal"]).expect("registers"));
+        let metrics = std::sync::Arc::new(Metrics::new(&["crm.deal"], 0).expect("registers"));
         let writer = std::thread::spawn({
             let metrics = metrics.clone();
             move || {

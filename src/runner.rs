@@ -322,19 +322,12 @@ impl Runner {
                     m.dead_letters.with_label_values(&[reason.as_str()]).inc();
                 }
                 m.rows_held.add(held);
+                self.session.series().moved(received.values().sum(), held);
             });
         }
         if !acknowledged.is_empty() {
             m.succeeded(Stage::Produce);
-            let now = unix_seconds();
-            for action in actions {
-                if let Action::Note(Fact::Acknowledged(row)) = action
-                    && let Some(Row { body: Body::Event(event), .. }) = self.rows.get(row)
-                {
-                    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit into 52 bits")]
-                    m.event_age_seconds.observe((now - event.changed_at as f64).max(0.0));
-                }
-            }
+            self.observe_ages(actions);
         }
         if recovered > 0 {
             m.rows_recovered.inc_by(recovered);
@@ -351,6 +344,19 @@ impl Runner {
         }
         for (class, records) in failed {
             m.produce_failures.with_label_values(&[class.as_str()]).inc_by(*records);
+        }
+    }
+
+    /// How late what was acknowledged in this step is.
+    fn observe_ages(&self, actions: &[Action]) {
+        let now = unix_seconds();
+        for action in actions {
+            if let Action::Note(Fact::Acknowledged(row)) = action
+                && let Some(Row { body: Body::Event(event), .. }) = self.rows.get(row)
+            {
+                #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit into 52 bits")]
+                self.metrics.event_age_seconds.observe((now - event.changed_at as f64).max(0.0));
+            }
         }
     }
 

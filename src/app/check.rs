@@ -121,7 +121,7 @@ async fn portals(
         producer: Producer::new(&config.kafka)?,
         dead_letter_topic: config.kafka.dead_letter_topic.as_str().into(),
         settings: super::settings(config),
-        metrics: Arc::new(Metrics::new(catalogue::entities())?),
+        metrics: Arc::new(Metrics::new(catalogue::entities(), 0)?),
         clock: Clock::new(),
         trace: None,
     };

@@ -1,14 +1,18 @@
 //! What `/health` says: computed from progress, not from "connected".
 //!
 //! A problem concerns the whole and makes it unhealthy; a warning concerns some of the portals, and the others are served.
+//! [`of`] looks, [`judge`] decides.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     fleet::portal::Portal,
     http::admin::{Broker, Health},
-    kafka::producer::Producer,
-    metrics::labels::PortalState,
+    kafka::{self, producer::Producer},
+    metrics::{
+        Metrics,
+        labels::{PortalState, Stage},
+    },
     runner::{clock::unix_seconds, standing::Snapshot},
 };
 
@@ -18,19 +22,60 @@ const HELD_PATIENCE: f64 = 120.0;
 /// minutes.
 const UNCONFIRMED_PATIENCE: f64 = 900.0;
 
+/// What is known of the whole at one moment. Times are seconds since 1970.
+struct Sight {
+    now: f64,
+    /// How long a portal that works well may say nothing, in seconds.
+    silence: f64,
+    broker: kafka::health::Health,
+    /// When any portal last confirmed a clear; 0 if none ever did.
+    cleared: f64,
+    portals: Vec<Seen>,
+}
+
+/// What is known of one portal.
+struct Seen {
+    /// What somebody has decided not to serve is no trouble.
+    served: bool,
+    standing: Snapshot,
+    held: u64,
+    held_since: Option<f64>,
+    unconfirmed: u64,
+    unconfirmed_since: Option<f64>,
+    /// A topic cannot be written.
+    barred: bool,
+    /// An event is not bound.
+    unbound: bool,
+}
+
 /// The state of the whole. `silence` is how long a portal that works well may say nothing.
-pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration) -> Health {
-    let broker = producer.health();
-    let seen: Vec<Snapshot> = portals.iter().map(|portal| portal.session().standing().snapshot()).collect();
-    let count = |state| seen.iter().filter(|seen| seen.state == state).count() as u64;
-    let states: BTreeMap<&'static str, u64> =
-        PortalState::ALL.iter().map(|state| (state.as_str(), count(*state))).collect();
-    let (rows_held, rows_unconfirmed) = portals
-        .iter()
-        .fold((0, 0), |(held, unconfirmed), portal| (held + portal.held(), unconfirmed + portal.unconfirmed()));
-    // What somebody has decided not to serve is no trouble.
-    let portals: Vec<&Arc<Portal>> = portals.iter().filter(|portal| portal.is_served()).collect();
-    let seen: Vec<Snapshot> = portals.iter().map(|portal| portal.session().standing().snapshot()).collect();
+pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration, metrics: &Metrics) -> Health {
+    let seen = |portal: &Arc<Portal>| Seen {
+        served: portal.is_served(),
+        standing: portal.session().standing().snapshot(),
+        held: portal.held(),
+        held_since: portal.held_since(),
+        unconfirmed: portal.unconfirmed(),
+        unconfirmed_since: portal.unconfirmed_since(),
+        barred: portal.queues().iter().any(|queue| queue.status().is_barred()),
+        unbound: !portal.missing().get().is_empty(),
+    };
+    judge(&Sight {
+        now: unix_seconds(),
+        silence: silence.as_secs_f64(),
+        broker: producer.health(),
+        cleared: metrics.last_success_of(Stage::Clear),
+        portals: portals.iter().map(seen).collect(),
+    })
+}
+
+fn judge(sight: &Sight) -> Health {
+    let Sight { now, broker, .. } = sight;
+    let states = |state: &PortalState| {
+        let there = sight.portals.iter().filter(|seen| seen.standing.state == *state).count();
+        (state.as_str(), there as u64)
+    };
+    let portals: Vec<&Seen> = sight.portals.iter().filter(|seen| seen.served).collect();
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     if !broker.answering {
         problems.push("the Kafka broker does not answer".to_owned());
@@ -38,22 +83,19 @@ pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration) -> He
     if !broker.acknowledging {
         problems.push("the Kafka broker does not acknowledge".to_owned());
     }
-    let now = unix_seconds();
-    let waited = |since: fn(&Portal) -> Option<f64>, patience: f64| {
-        let oldest = portals.iter().filter_map(|portal| since(portal)).reduce(f64::min);
+    let waited = |since: fn(&Seen) -> Option<f64>, patience: f64| {
+        let oldest = portals.iter().filter_map(|seen| since(seen)).reduce(f64::min);
         oldest.map(|since| now - since).filter(|waited| *waited > patience)
     };
-    if let Some(held) = waited(Portal::held_since, HELD_PATIENCE) {
+    if let Some(held) = waited(|seen| seen.held_since, HELD_PATIENCE) {
         problems.push(format!("rows have been waiting {held:.0} s for Kafka to acknowledge them"));
     }
-    let barred = portals.iter().filter(|portal| portal.queues().iter().any(|queue| queue.status().is_barred())).count();
+    let barred = portals.iter().filter(|seen| seen.barred).count();
     if barred > 0 {
         problems.push(format!("rows of {} wait for a topic that cannot be written; the log names it", some(barred)));
     }
-    let silent =
-        |seen: &Snapshot| seen.state != PortalState::Parked && seen.silent_since.max(0.0) + silence.as_secs_f64() < now;
-    let silent = seen.iter().filter(|seen| silent(seen)).count();
-    let parked = seen.iter().filter(|seen| seen.state == PortalState::Parked).count();
+    let silent = portals.iter().filter(|seen| sight.is_silent(&seen.standing)).count();
+    let parked = portals.iter().filter(|seen| seen.standing.state == PortalState::Parked).count();
     match (parked, silent, portals.len()) {
         (0, 0, _) => {}
         (parked, 0, all) if parked == all => problems.push("every portal is parked".to_owned()),
@@ -66,12 +108,15 @@ pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration) -> He
             warnings.extend((silent > 0).then(|| format!("{} not answering as it should", are(silent))));
         }
     }
-    let unbound = portals.iter().filter(|portal| !portal.missing().get().is_empty()).count();
+    let unbound = portals.iter().filter(|seen| seen.unbound).count();
     if unbound > 0 {
         warnings.push(format!("{} missing bindings, so changes there make no rows", are(unbound)));
     }
-    if let Some(waited) = waited(Portal::unconfirmed_since, UNCONFIRMED_PATIENCE) {
-        warnings.push(format!("rows that Kafka has acknowledged have been waiting {waited:.0} s to be cleared"));
+    if let Some(waited) = waited(|seen| seen.unconfirmed_since, UNCONFIRMED_PATIENCE) {
+        let told = format!("rows that Kafka has acknowledged have been waiting {waited:.0} s to be cleared");
+        // As long as some portal clears, the stage works, and a part of the portals is concerned.
+        let works = now - sight.cleared <= UNCONFIRMED_PATIENCE;
+        if works { warnings.push(told) } else { problems.push(format!("{told}, and no portal clears any")) }
     }
     Health {
         healthy: problems.is_empty(),
@@ -83,9 +128,16 @@ pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration) -> He
             last_answer_seconds: broker.last_answer.map(|ago| ago.as_secs()),
             last_acknowledgement_seconds: broker.last_acknowledgement.map(|ago| ago.as_secs()),
         },
-        portals: states,
-        rows_held,
-        rows_unconfirmed,
+        portals: PortalState::ALL.iter().map(states).collect::<BTreeMap<_, _>>(),
+        portals_silent: silent as u64,
+        rows_held: sight.portals.iter().map(|seen| seen.held).sum(),
+        rows_unconfirmed: sight.portals.iter().map(|seen| seen.unconfirmed).sum(),
+    }
+}
+
+impl Sight {
+    fn is_silent(&self, standing: &Snapshot) -> bool {
+        standing.state != PortalState::Parked && standing.silent_since.max(0.0) + self.silence < self.now
     }
 }
 
@@ -95,4 +147,124 @@ fn some(portals: usize) -> String {
 
 fn are(portals: usize) -> String {
     if portals == 1 { "one portal is".to_owned() } else { format!("{portals} portals are") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: f64 = 1_800_000_000.0;
+
+    fn portal(state: PortalState) -> Seen {
+        let standing =
+            Snapshot { state, reason: None, last_error: None, last_success: Some(NOW), silent_since: NOW - 1.0 };
+        Seen {
+            served: true,
+            standing,
+            held: 0,
+            held_since: None,
+            unconfirmed: 0,
+            unconfirmed_since: None,
+            barred: false,
+            unbound: false,
+        }
+    }
+
+    fn silent() -> Seen {
+        let mut seen = portal(PortalState::Active);
+        seen.standing.silent_since = NOW - 61.0;
+        seen
+    }
+
+    fn sight(portals: Vec<Seen>) -> Sight {
+        let broker = kafka::health::Health {
+            answering: true,
+            acknowledging: true,
+            last_answer: Some(Duration::from_secs(1)),
+            last_acknowledgement: None,
+        };
+        Sight { now: NOW, silence: 60.0, broker, cleared: NOW - 1.0, portals }
+    }
+
+    /// The one problem, or the one warning.
+    fn told(sight: &Sight) -> (Vec<String>, Vec<String>) {
+        let health = judge(sight);
+        assert_eq!(health.healthy, health.problems.is_empty());
+        (health.problems, health.warnings)
+    }
+
+    #[track_caller]
+    fn assert_problem(sight: &Sight, words: &str) {
+        let (problems, warnings) = told(sight);
+        assert!(problems.len() == 1 && problems[0].contains(words) && warnings.is_empty(), "{problems:?} {warnings:?}");
+    }
+
+    #[track_caller]
+    fn assert_warning(sight: &Sight, words: &str) {
+        let (problems, warnings) = told(sight);
+        assert!(problems.is_empty() && warnings.len() == 1 && warnings[0].contains(words), "{problems:?} {warnings:?}");
+    }
+
+    #[test]
+    fn all_is_well_without_portals_and_with_portals_that_are_served() {
+        for portals in [vec![], vec![portal(PortalState::Active)], vec![portal(PortalState::Starting)]] {
+            assert_eq!(told(&sight(portals)), (Vec::new(), Vec::new()));
+        }
+    }
+
+    #[test]
+    fn a_broker_that_does_not_answer_or_acknowledge_is_a_problem() {
+        let mut seen = sight(vec![portal(PortalState::Active)]);
+        seen.broker.answering = false;
+        assert_problem(&seen, "does not answer");
+        seen.broker.answering = true;
+        seen.broker.acknowledging = false;
+        assert_problem(&seen, "does not acknowledge");
+    }
+
+    #[test]
+    fn a_stage_without_success_while_work_is_due_is_a_problem() {
+        let mut held = portal(PortalState::Active);
+        (held.held, held.held_since) = (3, Some(NOW - HELD_PATIENCE));
+        let mut seen = sight(vec![held, portal(PortalState::Active)]);
+        assert_eq!(told(&seen), (Vec::new(), Vec::new()), "not yet");
+        seen.portals[0].held_since = Some(NOW - HELD_PATIENCE - 1.0);
+        assert_problem(&seen, "waiting 121 s for Kafka");
+
+        let mut unconfirmed = portal(PortalState::Active);
+        (unconfirmed.unconfirmed, unconfirmed.unconfirmed_since) = (3, Some(NOW - UNCONFIRMED_PATIENCE - 1.0));
+        let mut seen = sight(vec![unconfirmed, portal(PortalState::Active)]);
+        assert_warning(&seen, "waiting 901 s to be cleared");
+        seen.cleared = NOW - UNCONFIRMED_PATIENCE - 1.0;
+        assert_problem(&seen, "no portal clears any");
+        seen.portals[0].unconfirmed_since = Some(NOW - UNCONFIRMED_PATIENCE);
+        assert_eq!(told(&seen), (Vec::new(), Vec::new()), "nothing has been due for so long");
+
+        assert_problem(&sight(vec![silent(), silent()]), "no portal answers");
+    }
+
+    #[test]
+    fn portals_that_are_not_served_are_a_problem_only_if_they_are_all() {
+        let parked = || portal(PortalState::Parked);
+        assert_problem(&sight(vec![parked(), parked()]), "every portal is parked");
+        assert_problem(&sight(vec![parked(), silent()]), "no portal is served");
+        assert_warning(&sight(vec![parked(), portal(PortalState::Active)]), "one portal is parked");
+        assert_warning(&sight(vec![silent(), silent(), portal(PortalState::Active)]), "2 portals are not answering");
+        let by_hand = Seen { served: false, held: 2, held_since: Some(1.0), ..parked() };
+        let seen = sight(vec![by_hand, portal(PortalState::Active)]);
+        assert_eq!(told(&seen), (Vec::new(), Vec::new()), "what somebody has parked is no trouble");
+        assert_eq!((judge(&seen).portals["parked"], judge(&seen).rows_held), (1, 2), "but it is shown");
+        let health = judge(&sight(vec![silent(), parked(), portal(PortalState::Active)]));
+        assert_eq!((health.portals_silent, health.portals["parked"], health.warnings.len()), (1, 1, 2));
+    }
+
+    #[test]
+    fn a_topic_that_cannot_be_written_is_a_problem_and_an_event_that_is_not_bound_a_warning() {
+        let mut seen = sight(vec![portal(PortalState::Active), portal(PortalState::Active)]);
+        seen.portals[0].barred = true;
+        assert_problem(&seen, "rows of one portal wait for a topic");
+        seen.portals[0].barred = false;
+        seen.portals[1].unbound = true;
+        assert_warning(&seen, "missing bindings");
+    }
 }

@@ -11,7 +11,7 @@ use tokio::{sync::watch, time::Instant};
 use super::health;
 use crate::{
     fleet::{self, portal::Portal, roster::Roster},
-    http::admin::{Polled, PortalView, QueueView, UnboundView, View},
+    http::admin::{Health, Polled, PortalView, QueueView, UnboundView, View},
     kafka::producer::Producer,
     metrics::{
         Metrics,
@@ -86,18 +86,19 @@ pub struct Sources {
 pub fn build(sources: Sources) -> Arc<View> {
     let Sources { ready, producer, metrics, portals, heart, token, silence } = sources;
     let (shown, counted, polled) = (portals.clone(), portals.clone(), portals.clone());
-    let queued = producer.clone();
     // Two scrapes at once would both add what neither has seen yet.
     let scrape = Mutex::new(());
     Arc::new(View {
         ready,
-        health: Box::new(move || health::of(&producer, &counted.get(), silence)),
+        health: {
+            let (producer, metrics) = (producer.clone(), metrics.clone());
+            Box::new(move || health::of(&producer, &counted.get(), silence, &metrics))
+        },
         metrics: Box::new(move || {
             let _one_at_a_time = scrape.lock().unwrap_or_else(PoisonError::into_inner);
-            fleet::gauge(&portals.get(), &metrics);
-            metrics.producer_queue_messages.set(i64::try_from(queued.queued()).unwrap_or(i64::MAX));
-            let fatal = metrics.produce_failures.with_label_values(&[ProduceFailure::Fatal.as_str()]);
-            fatal.inc_by(queued.counters().replaced().saturating_sub(fatal.get()));
+            let portals = portals.get();
+            fleet::gauge(&portals, &metrics);
+            gauge(&metrics, &producer, &health::of(&producer, &portals, silence, &metrics));
             metrics.expose().map_err(|error| error.to_string())
         }),
         token,
@@ -105,6 +106,23 @@ pub fn build(sources: Sources) -> Arc<View> {
         portals: Box::new(move || shown.get().iter().map(show).collect()),
         live: Box::new(move || heart.beats()),
     })
+}
+
+/// Sets what the producer and `/health` know at the moment of a scrape.
+fn gauge(metrics: &Metrics, producer: &Producer, health: &Health) {
+    let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    metrics.healthy.set(i64::from(health.healthy));
+    metrics.broker_up.set(i64::from(health.broker.answering && health.broker.acknowledging));
+    metrics.portals_silent.set(gauge(health.portals_silent));
+    metrics.producer_queue_messages.set(gauge(producer.queued() as u64));
+    let statistics = producer.statistics();
+    metrics.producer_queue_bytes.set(gauge(statistics.queued_bytes()));
+    metrics.brokers_connected.set(gauge(statistics.connected()));
+    metrics.broker_round_trip.set(statistics.round_trip_seconds());
+    let (fatal, errors) =
+        (metrics.produce_failures.with_label_values(&[ProduceFailure::Fatal.as_str()]), &metrics.broker_request_errors);
+    fatal.inc_by(producer.counters().replaced().saturating_sub(fatal.get()));
+    errors.inc_by(statistics.errors().saturating_sub(errors.get()));
 }
 
 fn poll(portal: &Arc<Portal>) -> Polled {

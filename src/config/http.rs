@@ -81,7 +81,8 @@ impl Admin {
         let portal_labels = section.or(
             Named(
                 "portal_labels",
-                "How many portals get a label of their own in metrics; the rest are counted as _other. 0: no label.",
+                "How many portals get a label of their own in the metrics b24kafka_portal_*; the rest share _other. \
+ 0: no such metrics.",
             ),
             "0",
             &Whole(0..=1000),

@@ -50,6 +50,8 @@ pub struct Health {
     pub broker: Broker,
     /// Portals by state.
     pub portals: std::collections::BTreeMap<&'static str, u64>,
+    /// Those of them that should be served and do not answer as they should.
+    pub portals_silent: u64,
     /// Rows that are received and not yet acknowledged.
     pub rows_held: u64,
     /// Rows that are acknowledged and not yet known to be cleared at the portal.

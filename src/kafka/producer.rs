@@ -28,6 +28,7 @@ use super::{
     health::Health,
     options, reason,
     record::Record,
+    statistics::Statistics,
     topics::{TopicError, Topics},
 };
 use crate::{
@@ -145,6 +146,11 @@ impl Producer {
     /// What became of records so far.
     pub fn counters(&self) -> &Counters {
         &self.0.shared.counters
+    }
+
+    /// What librdkafka last told of its brokers.
+    pub fn statistics(&self) -> &Statistics {
+        &self.0.shared.statistics
     }
 
     /// Records in the producer that have no report yet.

@@ -12,6 +12,9 @@ macro_rules! labels {
             /// Every value: each series is exported from the start.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            /// Every word with what it means, for the documentation.
+            pub const VALUES: &[(&str, &str)] = &[$(($text, concat!($($vdoc),+))),+];
+
             /// The word in the exposition.
             pub const fn as_str(self) -> &'static str {
                 match self {

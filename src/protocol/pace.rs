@@ -228,6 +228,17 @@ impl Bucket {
         (self.ceiling, self.per_second) = (known.ceiling, known.per_second);
     }
 
+    /// How much of the budget is used, from 0 to 1.
+    pub fn used(&self, now: Millis) -> f64 {
+        if self.held_until > now {
+            return 1.0;
+        }
+        let level = self.level.saturating_sub(now.since(self.at).0.saturating_mul(self.per_second));
+        #[expect(clippy::cast_precision_loss, reason = "a budget is some hundred requests")]
+        let used = level as f64 / (self.ceiling.max(1) * 1000) as f64;
+        used.min(1.0)
+    }
+
     /// The portal refused a request although the budget allowed it: somebody else spends from it too.
     pub fn exhausted(&mut self, now: Millis, hold: Millis) {
         self.level = self.ceiling * 1000;
@@ -308,6 +319,9 @@ mod tests {
         }
         assert_eq!(sent.iter().filter(|at| at.0 == 0).count(), 49, "a burst of the ceiling less one");
         assert_eq!(sent.len(), 49 + 2 * 100 - 1, "then two a second");
+        let shares = [now, now.plus(Millis(12_250)), now.plus(Millis::secs(100))].map(|at| bucket.used(at));
+        assert!(shares[0] > 0.97 && (shares[1] - shares[0] + 0.5).abs() < 0.01, "half of it flows off: {shares:?}");
+        assert!(shares[2].abs() < f64::EPSILON, "an idle portal has all of it: {shares:?}");
     }
 
     #[test]
@@ -315,6 +329,7 @@ mod tests {
         let mut bucket = Bucket::new(50, 2);
         bucket.exhausted(Millis(0), Millis(3000));
         assert_eq!(bucket.take(Millis(10)), Err(Millis(3000)));
+        assert!((bucket.used(Millis(10)) - 1.0).abs() < f64::EPSILON);
         assert_eq!(bucket.take(Millis(3000)), Ok(()));
     }
 }

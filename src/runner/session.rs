@@ -21,6 +21,7 @@ use crate::{
     metrics::{
         Metrics,
         labels::{Call, CallOutcome, Limit},
+        portals::PortalSeries,
     },
     protocol::{
         exchange::{Answer, Cleared, Exchange, ReadAnswer},
@@ -65,6 +66,7 @@ pub struct Session {
     /// `None`: the portal has no limit.
     bucket: Mutex<Option<Bucket>>,
     metrics: Arc<Metrics>,
+    series: PortalSeries,
     clock: Clock,
 }
 
@@ -80,7 +82,8 @@ impl Session {
         clock: Clock,
     ) -> Self {
         let (domain, bucket) = (Mutex::new(domain.into()), Mutex::new(bucket));
-        Self { portal, domain, client, tokens, standing: Standing::new(), bucket, metrics, clock }
+        let series = metrics.by_portal().of(portal.as_str());
+        Self { portal, domain, client, tokens, standing: Standing::new(), bucket, metrics, series, clock }
     }
 
     /// Whether the portal is served.
@@ -116,6 +119,17 @@ impl Session {
         let record = self.tokens.renew(grant, unix_now()).await?;
         *self.domain.lock().unwrap_or_else(PoisonError::into_inner) = record.domain().into();
         Ok(record)
+    }
+
+    /// What is counted for this portal alone, if anything is.
+    pub fn series(&self) -> &PortalSeries {
+        &self.series
+    }
+
+    /// How much of its budget of requests is used, from 0 to 1; `None` if it has no limit.
+    pub fn budget_used(&self) -> Option<f64> {
+        let bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.as_ref().map(|bucket| bucket.used(self.clock.now()))
     }
 
     /// Ends the life of its tokens here, see [`Tokens::settle`].
@@ -191,6 +205,7 @@ impl Session {
             timer.observe_duration();
             let outcome = result.as_ref().map_or_else(outcome_of, |_| CallOutcome::Done);
             self.metrics.rest_requests.with_label_values(&[kind.as_str(), outcome.as_str()]).inc();
+            self.series.requested();
             match result {
                 Ok(done) => return Ok(done),
                 Err(error) if outcome == CallOutcome::Unauthorized && !refreshed => {

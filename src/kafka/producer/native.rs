@@ -25,12 +25,14 @@ use crate::kafka::{
     counters::{Counters, Failure},
     health::Pulse,
     record::Record,
+    statistics::{Statistics, Told},
 };
 
 /// What all generations of the producer share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub counters: Counters,
+    pub statistics: Statistics,
     pub pulse: Pulse,
     /// Told at every report while somebody waits for room in the queue.
     pub progress: Notify,
@@ -51,12 +53,14 @@ pub(super) struct Generation {
 pub(super) struct Reports {
     shared: Arc<Shared>,
     suspect: Arc<AtomicBool>,
+    told: Told,
 }
 
 impl Shared {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             counters: Counters::default(),
+            statistics: Statistics::default(),
             pulse: Pulse::new(),
             progress: Notify::new(),
             waiting: AtomicUsize::new(0),
@@ -79,7 +83,7 @@ impl Shared {
 impl Generation {
     pub fn create(config: &ClientConfig, number: u64, shared: &Arc<Shared>) -> KafkaResult<Arc<Self>> {
         let suspect = Arc::new(AtomicBool::new(false));
-        let reports = Reports { shared: Arc::clone(shared), suspect: Arc::clone(&suspect) };
+        let reports = Reports { shared: Arc::clone(shared), suspect: Arc::clone(&suspect), told: Told::default() };
         let native = config.create_with_context(reports)?;
         Ok(Arc::new(Self { number, suspect, native: Some(native) }))
     }
@@ -191,5 +195,7 @@ impl ClientContext for Reports {
         }
     }
 
-    fn stats_raw(&self, _statistics: &[u8]) {}
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.shared.statistics.tell(statistics, &self.told);
+    }
 }
