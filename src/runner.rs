@@ -30,7 +30,7 @@ use crate::{
         invariants,
         ledger::Publication,
         queue::{Action, Fact, Input, Queue, Received},
-        types::{Body, Connector, Delivery, Hindrance, Refusal, Row, RowId},
+        types::{Body, Connector, Delivery, Hindrance, Millis, Refusal, Row, RowId},
     },
 };
 use clock::{Clock, unix_seconds};
@@ -41,8 +41,10 @@ use trace::{Trace, Tracer};
 /// What somebody outside wants of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// There may be new rows.
+    /// The portal says that there are new rows.
     Wake,
+    /// Wake-ups are bound, with this pause between two of them at least; or they are not.
+    WakeUps(Option<Millis>),
     /// What kept the portal from being served is over.
     Resume,
     /// Come to rest.
@@ -140,6 +142,7 @@ impl Runner {
                 }
                 command = commands.recv(), if open => match command {
                     Some(Command::Wake) => Input::Wake,
+                    Some(Command::WakeUps(pause)) => Input::WakeUps(pause),
                     Some(Command::Resume) => Input::Resume,
                     Some(Command::Drain) => Input::Drain,
                     None => {
@@ -306,7 +309,7 @@ impl Runner {
                     );
                 }
                 Fact::Cleared(rows) => cleared += rows as u64,
-                Fact::UnknownGet => tracing::debug!("the outcome of a get is unknown; looking for what it reserved"),
+                Fact::UnknownGet | Fact::WakeUpsMissed | Fact::WakeUpsBack => self.tell(*fact),
             }
         }
         let m = &self.metrics;
@@ -357,6 +360,21 @@ impl Runner {
                 #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit into 52 bits")]
                 self.metrics.event_age_seconds.observe((now - event.changed_at as f64).max(0.0));
             }
+        }
+    }
+
+    /// A fact that is only for the log.
+    fn tell(&self, fact: Fact) {
+        let (portal, connector) = (self.session.portal(), self.connector.as_str());
+        match fact {
+            Fact::WakeUpsMissed => tracing::warn!(
+                %portal, connector,
+                "rows came that no wake-up announced: the queue is polled more often until wake-ups come again",
+            ),
+            Fact::WakeUpsBack => tracing::info!(%portal, connector, "wake-ups come again"),
+            _ => tracing::debug!(
+                %portal, connector, "the outcome of a get is unknown; looking for what it reserved",
+            ),
         }
     }
 

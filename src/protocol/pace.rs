@@ -1,7 +1,10 @@
 //! How often and how much: back-off, the adaptive limit, the idle schedule, and the portal's request budget.
 
+mod idle;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::idle::{IdleSchedule, WakeUps};
 use super::{
     exchange::{LIST_PAGE, SCAN_PAGES},
     types::Millis,
@@ -138,51 +141,6 @@ impl ScanPages {
     }
 }
 
-/// When an idle queue polls: the wait doubles from `min` to `max` while nothing comes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct IdleSchedule {
-    min: Millis,
-    max: Millis,
-    wait: Millis,
-    next: Millis,
-}
-
-impl IdleSchedule {
-    /// Due at once.
-    pub fn new(min: Millis, max: Millis) -> Self {
-        Self { min, max: max.max(min), wait: min, next: Millis(0) }
-    }
-
-    /// When the next poll is due.
-    pub fn next(&self) -> Millis {
-        self.next
-    }
-
-    /// A poll found something, and there may be more.
-    pub fn busy(&mut self, now: Millis) {
-        self.wait = self.min;
-        self.next = now;
-    }
-
-    /// A poll found nothing.
-    pub fn idle(&mut self, now: Millis) {
-        self.next = now.plus(self.wait);
-        self.wait = self.wait.plus(self.wait).min(self.max);
-    }
-
-    /// Somebody says that there is something.
-    pub fn wake(&mut self, now: Millis) {
-        self.wait = self.min;
-        self.next = now;
-    }
-
-    /// Moves the origin of time to `now`, for the model.
-    #[cfg(test)]
-    pub fn rebase(&mut self, now: Millis) {
-        self.next = self.next.since(now);
-    }
-}
-
 /// The request limit of a cloud portal: a counter that goes up by one a request, drains at a rate, and must not pass its
 /// ceiling (protocol reference section 3). Shared by all queues of a portal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -290,19 +248,6 @@ mod tests {
             limit.lower();
         }
         assert_eq!(limit.get(), 50);
-    }
-
-    #[test]
-    fn an_idle_queue_polls_less_and_less_often() {
-        let mut idle = IdleSchedule::new(Millis(1000), Millis(5000));
-        let mut waits = Vec::new();
-        for _ in 0..5 {
-            idle.idle(Millis(0));
-            waits.push(idle.next().0);
-        }
-        assert_eq!(waits, [1000, 2000, 4000, 5000, 5000]);
-        idle.wake(Millis(7));
-        assert_eq!(idle.next(), Millis(7));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     exchange::{Answer, BATCH_COMMANDS, Cleared, Exchange, LIST_PAGE, Read, ReadAnswer},
     ledger::{Ledger, Settled},
-    pace::{AdaptiveLimit, Backoff, IdleSchedule, ScanPages},
+    pace::{AdaptiveLimit, Backoff, IdleSchedule, ScanPages, WakeUps},
     recovery::Recovery,
     seeded::{Bug, Seeded},
     types::{Delivery, Hindrance, Millis, ProcessId, RowId},
@@ -91,15 +91,17 @@ impl Queue {
 
     /// Takes one input and appends what has to be done. Total: every input is answered in every state.
     pub fn step(&mut self, now: Millis, input: Input, out: &mut Vec<Action>) {
+        let before = self.idle.wake_ups();
         match input {
             Input::TakeOver => self.take_over(now),
             Input::Wake => self.idle.wake(now),
+            Input::WakeUps(pause) => self.idle.expect(pause),
             Input::Resume => {
                 for backoff in [&mut self.portal, &mut self.get, &mut self.scan] {
                     backoff.reset();
                 }
                 self.route.cut();
-                self.idle.wake(now);
+                self.idle.poll_now(now);
             }
             Input::Timer => {}
             Input::Drain => {
@@ -109,6 +111,11 @@ impl Queue {
             }
             Input::Exchanged(answer) => self.exchanged(now, answer, out),
             Input::Delivered(reports) => self.delivered(now, reports, out),
+        }
+        match (before, self.idle.wake_ups()) {
+            (before, WakeUps::Missed) if before != WakeUps::Missed => out.push(Action::Note(Fact::WakeUpsMissed)),
+            (WakeUps::Missed, WakeUps::Expected) => out.push(Action::Note(Fact::WakeUpsBack)),
+            _ => {}
         }
         self.decide(now, out);
     }
@@ -156,6 +163,11 @@ impl Queue {
         self.life == Life::Fresh
     }
 
+    /// Whether rows are announced by wake-ups.
+    pub fn wake_ups(&self) -> WakeUps {
+        self.idle.wake_ups()
+    }
+
     /// Whether the queue is at rest after a drain.
     pub fn is_drained(&self) -> bool {
         self.life == Life::Drained
@@ -170,7 +182,7 @@ impl Queue {
         let late_scan = !self.seeded.has(Bug::NoLateScanAfterTakeOver);
         self.life = Life::Working;
         self.recovery.take_over(now, late_scan);
-        self.idle.wake(now);
+        self.idle.poll_now(now);
     }
 
     fn exchanged(&mut self, now: Millis, answer: Answer<Received>, out: &mut Vec<Action>) {
@@ -375,7 +387,11 @@ impl Queue {
         }
         let poll = !draining && may_reserve && self.get.is_over(now);
         let due = self.idle.next() <= now || self.ledger.has_clearable();
-        (poll && due).then(|| Read::Reserve { limit: self.limit.get() })
+        if !(poll && due) {
+            return None;
+        }
+        self.idle.asked();
+        Some(Read::Reserve { limit: self.limit.get() })
     }
 
     /// When the next read is due, if nothing else comes before it.

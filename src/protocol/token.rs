@@ -40,8 +40,10 @@ pub enum Input {
     Asked(Outcome),
     /// The new pair is stored, or could not be.
     Stored(bool),
-    /// A verified callback brought a fresh pair, and it is stored.
+    /// An installation brought a fresh pair, and it is stored.
     Renewed,
+    /// A verified callback brought a fresh pair, which is not stored yet: it replaces whatever there is.
+    Brought,
     /// Time has passed.
     Timer,
     /// Somebody wants to know whether a rejected refresh token is still rejected; to be asked slowly.
@@ -136,6 +138,11 @@ impl Token {
             (State::Valid | State::Waiting | State::Rejected, Input::Renewed) => {
                 self.granted = false;
                 self.settle()
+            }
+            (State::Valid | State::Waiting | State::Rejected, Input::Brought) => {
+                self.granted = true;
+                self.state = State::Storing;
+                Some(Action::Store)
             }
             _ => None,
         }
@@ -233,6 +240,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_that_a_callback_brings_is_stored_before_it_is_used_like_any_other() {
+        let mut token = Token::new();
+        assert_eq!(token.step(NOW, Input::Brought), Some(Action::Store));
+        assert_eq!(token.usable(), None, "the former pair may be dead, the new one is not stored");
+        assert_eq!(token.step(NOW, Input::Stored(false)), None);
+        let due = token.deadline().expect("tries again");
+        assert_eq!(token.step(due, Input::Timer), Some(Action::Store), "it is the only living one");
+        assert_eq!(token.step(due, Input::Stored(true)), Some(Action::Use(Generation(1))));
+    }
+
+    #[test]
     fn every_input_is_answered_in_every_state() {
         let inputs = [
             Input::Unauthorized(Generation(0)),
@@ -245,6 +263,7 @@ mod tests {
             Input::Stored(true),
             Input::Stored(false),
             Input::Renewed,
+            Input::Brought,
             Input::Timer,
             Input::Probe,
         ];

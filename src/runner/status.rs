@@ -1,9 +1,9 @@
 //! What can be told of a queue at any time: written by its runner, read by whoever is asked.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::clock::unix_seconds;
-use crate::protocol::queue::Queue;
+use crate::protocol::{pace::WakeUps, queue::Queue};
 
 /// The state of one queue. Single values are exact; two of them may be of different moments.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub struct Status {
     limit: AtomicU32,
     barred: AtomicBool,
     may_hide: AtomicBool,
+    /// [`WakeUps`] as a number.
+    wake_ups: AtomicU8,
 }
 
 /// Rows that wait for something, and since when any does.
@@ -47,6 +49,7 @@ impl Status {
         self.limit.store(queue.limit(), Relaxed);
         self.barred.store(queue.is_barred(), Relaxed);
         self.may_hide.store(queue.may_hide(), Relaxed);
+        self.wake_ups.store(queue.wake_ups() as u8, Relaxed);
     }
 
     /// Rows that are received and not yet acknowledged.
@@ -77,6 +80,13 @@ impl Status {
     /// Whether rows wait for somebody to mend a topic or a right.
     pub fn is_barred(&self) -> bool {
         self.barred.load(Relaxed)
+    }
+
+    /// Whether rows are announced by wake-ups.
+    pub fn wake_ups(&self) -> WakeUps {
+        let known = [WakeUps::Unused, WakeUps::Expected, WakeUps::Missed];
+        let number = self.wake_ups.load(Relaxed);
+        known.into_iter().find(|wake_ups| *wake_ups as u8 == number).unwrap_or(WakeUps::Unused)
     }
 
     /// Whether rows may be reserved by a request of ours without our knowing.

@@ -202,6 +202,7 @@ fn input_kind(input: &Input) -> &'static str {
     match input {
         Input::TakeOver => "take-over",
         Input::Wake => "wake",
+        Input::WakeUps(_) => "wake-ups",
         Input::Resume => "resume",
         Input::Timer => "timer",
         Input::Drain => "drain",

@@ -42,6 +42,8 @@ pub enum Input {
     TakeOver,
     /// Somebody says that there are new rows.
     Wake,
+    /// Wake-ups are bound, with so long a pause between two of them at least; or they are not.
+    WakeUps(Option<Millis>),
     /// What kept the queue from working is over: an operator or a callback says so.
     Resume,
     /// Time has passed.
@@ -97,4 +99,8 @@ pub enum Fact {
     Cleared(usize),
     /// The outcome of a `get` is unknown; scans are due.
     UnknownGet,
+    /// A row was found that no wake-up announced: the queue is polled as if there were none.
+    WakeUpsMissed,
+    /// A wake-up came again.
+    WakeUpsBack,
 }

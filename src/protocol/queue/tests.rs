@@ -1,6 +1,7 @@
 //! One queue, told as stories; the exhaustive part is `tests/model.rs`.
 
 mod pauses;
+mod wakes;
 
 use super::{
     super::{
