@@ -9,6 +9,7 @@ pub mod client;
 pub mod error;
 pub mod exchange;
 pub mod features;
+pub mod hosts;
 mod json;
 pub mod oauth;
 mod redact;

@@ -6,6 +6,7 @@
 use std::{
     error::Error,
     fmt, io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,6 +18,7 @@ use url::Url;
 
 use super::{
     error::{CallError, Trouble},
+    hosts::{Guard, Hosts, Private},
     json,
     wire::{Envelope, scalar, time::unix_seconds},
 };
@@ -30,6 +32,9 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 /// The longest wait that a portal can ask for with `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
+/// The code of a call that was not made, since the portal's name stands for an address that is not public.
+pub const PRIVATE_ADDRESS: &str = "PRIVATE_ADDRESS";
+
 /// Calls portals and the OAuth server. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -38,6 +43,8 @@ pub struct Client {
     most: usize,
     /// How long one call may take.
     patience: Duration,
+    /// Where callbacks may lead to.
+    hosts: Arc<Hosts>,
 }
 
 /// Where a portal is and what opens it.
@@ -78,11 +85,20 @@ pub(super) struct Clock {
 }
 
 impl Client {
-    /// Sets the client up.
+    /// Sets the client up, for portals that the operator names.
     ///
     /// # Errors
     /// [`SetUpError`], before any request.
     pub fn new(fetch: &Fetch) -> Result<Self, SetUpError> {
+        Self::guarded(fetch, Hosts::default())
+    }
+
+    /// Sets the client up, for portals that come by themselves too: connections to `hosts` lead to public addresses only.
+    ///
+    /// # Errors
+    /// [`SetUpError`], before any request.
+    pub fn guarded(fetch: &Fetch, hosts: Hosts) -> Result<Self, SetUpError> {
+        let hosts = Arc::new(hosts);
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             // It fails only if somebody else was faster, and then there is one.
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -95,10 +111,16 @@ impl Client {
             .timeout(fetch.request_timeout)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_CONNECTION)
+            .dns_resolver(Guard(hosts.clone()))
             .build()
             .map_err(SetUpError)?;
         let most = usize::try_from(fetch.response_limit).unwrap_or(usize::MAX);
-        Ok(Self { http, most, patience: fetch.request_timeout })
+        Ok(Self { http, most, patience: fetch.request_timeout, hosts })
+    }
+
+    /// Where callbacks may lead to.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// One REST call. The token goes in the body, since addresses end up in logs of others.
@@ -170,9 +192,11 @@ async fn read_body(mut response: Response, most: usize) -> Result<String, CallEr
 /// Only a connection that never came about proves that nothing was sent.
 fn transport(error: &reqwest::Error) -> CallError {
     if error.is_connect() || error.is_builder() {
-        let code = if error.is_dns() {
+        let code = if caused_by::<Private>(error) {
+            PRIVATE_ADDRESS
+        } else if error.is_dns() {
             "DNS"
-        } else if is_tls(error) {
+        } else if caused_by::<rustls::Error>(error) {
             "TLS"
         } else if error.is_timeout() {
             "CONNECT_TIMEOUT"
@@ -187,11 +211,11 @@ fn transport(error: &reqwest::Error) -> CallError {
     }
 }
 
-/// Whether the connection came about and its certificate or handshake was no good.
-fn is_tls(error: &reqwest::Error) -> bool {
+/// Whether a cause of this kind lies somewhere below.
+fn caused_by<E: Error + 'static>(error: &reqwest::Error) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(inner) = cause {
-        if inner.is::<rustls::Error>() {
+        if inner.is::<E>() {
             return true;
         }
         // An IO error answers with the source of what it wraps and leaves out the wrapped error itself.
