@@ -10,9 +10,9 @@ ARGS ?=
 # One tier of tests is one file (or directory) in tests/; none can be forgotten here.
 TIERS := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 # These start brokers of their own: one test at a time, or two cores and a few GiB are not enough.
-SERIAL := harness kafka container prometheus
+SERIAL := harness kafka container prometheus chaos
 # These print figures that are worth seeing each time.
-TELLING := model
+TELLING := model chaos
 
 KAFKA := target/kafka
 KAFKA_SRC := tests/support/kafka
@@ -103,6 +103,15 @@ traces: ## record the samples of tests/replay anew, after the core has learned t
 		cp "target/samples/$$test-1.jsonl" "tests/replay/$${sample%%=*}.jsonl"; \
 	done
 	@$(CARGO) test --locked --test replay
+
+# Another seed each time, and it is printed. With B24KAFKA_CHAOS_SEED=... the same moments are chosen again.
+.PHONY: chaos
+chaos: kafka ## a quarter of an hour of kills, freezes, refusals and lies on real Kafka (a table, and target/chaos.json)
+	@rm -f target/chaos.txt target/chaos.json
+	@seed=$${B24KAFKA_CHAOS_SEED:-$$(date +%s)}; echo "seed $$seed"; code=0; \
+	B24KAFKA_CHAOS_SEED=$$seed B24KAFKA_CHAOS_LONG=1 \
+		$(CARGO) test --locked --quiet --test chaos -- --nocapture --test-threads=1 $(ARGS) || code=$$?; \
+	echo; cat target/chaos.txt; exit $$code
 
 .PHONY: bench
 bench: kafka ## throughput, latency, processor and memory against a real broker (a table, and target/bench.json)

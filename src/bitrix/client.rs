@@ -41,8 +41,6 @@ pub struct Client {
     http: reqwest::Client,
     /// Largest answer that is read, in bytes: a portal cannot fill our memory.
     most: usize,
-    /// How long one call may take.
-    patience: Duration,
     /// Where callbacks may lead to.
     hosts: Arc<Hosts>,
 }
@@ -115,7 +113,7 @@ impl Client {
             .build()
             .map_err(SetUpError)?;
         let most = usize::try_from(fetch.response_limit).unwrap_or(usize::MAX);
-        Ok(Self { http, most, patience: fetch.request_timeout, hosts })
+        Ok(Self { http, most, hosts })
     }
 
     /// Where callbacks may lead to.
@@ -151,10 +149,10 @@ impl Client {
         send(request, self.most).await
     }
 
-    /// One GET with a query that holds secrets, given up after `within` at the latest.
+    /// One GET with a query that holds secrets, given up after `within`, however patient one is with portals.
     pub(super) async fn get(&self, url: Url, within: Duration) -> Result<Answered, CallError> {
         let request = self.http.get(url).header(header::ACCEPT, "application/json");
-        send(request.timeout(within.min(self.patience)), self.most).await
+        send(request.timeout(within), self.most).await
     }
 }
 

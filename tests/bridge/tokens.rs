@@ -102,3 +102,43 @@ async fn a_next_start_uses_the_stored_tokens_and_not_those_of_the_configuration(
     assert_eq!(portal.requests().oauth, 1, "no refresh is wasted");
     stage.judge();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_oauth_server_may_be_slower_than_a_portal() {
+    // Whoever is impatient with portals would lose them: a refresh that is given up may have been carried out.
+    let stage = Stage::new(Setup { fetch: "request_timeout = \"1s\"", ..Setup::default() }).await;
+    let portal = stage.portal(0);
+    let running = stage.start().await;
+    running.portal(&portal, |seen| seen["state"] == "active").await;
+    portal.add_fault(Fault::new(Trouble::Slow(Duration::from_secs(3))).on("oauth"));
+    portal.expire_tokens();
+    portal.generate(20, 1);
+    assert!(portal.wait_until_empty(PATIENCE).await, "{:?}", portal.counts());
+    assert_eq!(portal.requests().oauth, 1, "the refresh is waited for");
+    running.stop().await.expect("a clean stop");
+    stage.judge();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_whose_answer_is_lost_is_tried_with_the_stored_token_and_heals_or_parks() {
+    let stage = Stage::new(Setup { portals: 2, ..Setup::default() }).await;
+    let (lenient, strict) = (stage.portal(0), stage.portal(1));
+    lenient.set_token_life(Duration::from_secs(3600), true);
+    let running = stage.start().await;
+    for portal in [&lenient, &strict] {
+        running.portal(portal, |seen| seen["state"] == "active").await;
+        portal.add_fault(Fault::new(Trouble::LostAnswer).on("oauth").times(1));
+        portal.expire_tokens();
+        portal.generate(20, 1);
+    }
+    // A server that takes the last token once more: as if nothing had happened.
+    assert!(lenient.wait_until_empty(PATIENCE).await, "{:?}", lenient.counts());
+    assert_eq!(lenient.requests().oauth, 2);
+    assert!(holds_the_living_pair(&stage, &lenient));
+    // One that does not: nobody has the living pair, and that is told.
+    let seen = running.portal(&strict, |seen| seen["state"] == "parked").await;
+    assert_eq!(seen["reason"], "needs_reinstall", "{seen}");
+    assert_eq!(strict.requests().oauth, 2, "rejected once is enough");
+    assert!(strict.counts().free > 0 && strict.counts().reserved == 0, "{:?}", strict.counts());
+    running.stop().await.expect("a clean stop");
+}

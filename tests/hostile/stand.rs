@@ -19,8 +19,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::wire::{Reply, Wire};
 
-/// Far more than any call may take here: what lasts so long hangs.
-const HANGS: Duration = Duration::from_secs(20);
+/// Far more than any call may take here, a refresh included: what lasts so long hangs.
+const HANGS: Duration = Duration::from_secs(60);
 /// Not a token of anything: it must not be found where it does not belong.
 pub const TOKEN: &str = "t0ps3cret";
 

@@ -64,9 +64,15 @@ impl Bridge {
 
     /// Starts the process; its log goes on where the last one ended.
     pub fn start(&mut self) {
+        self.start_under(&[]);
+    }
+
+    /// Starts the process by way of a command that ends in executing it.
+    pub fn start_under(&mut self, prefix: &[String]) {
         let log = File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_b24kafka"));
-        command.arg("run").arg("-c").arg(self.config()).stderr(log);
+        let words: Vec<&str> = prefix.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_b24kafka")]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("run").arg("-c").arg(self.config()).stderr(log);
         if let Some(recording) = &self.recording {
             command.arg("--trace").arg(recording.path());
         }
@@ -146,9 +152,29 @@ impl Bridge {
 
     /// The value of one series, or the sum over the labels of a metric.
     pub fn metric(&self, name: &str) -> f64 {
-        let (_, text) = self.get("/metrics").expect("a running bridge");
-        let of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let lines = text.lines().filter(|line| !line.starts_with('#')).filter(of);
-        lines.map(|line| line.rsplit(' ').next().and_then(|v| v.parse::<f64>().ok()).expect("a number")).sum()
+        sum(&self.metrics(), name)
     }
+
+    /// Received = acknowledged + dead-lettered + held, in one scrape.
+    pub fn assert_conserved(&self) {
+        let text = self.metrics();
+        let received = sum(&text, "b24kafka_rows_received_total");
+        let acknowledged = sum(&text, "b24kafka_records_acknowledged_total");
+        let (dead, held) = (sum(&text, "b24kafka_dead_letters_total"), sum(&text, "b24kafka_rows_held"));
+        assert!(
+            (received - acknowledged - dead - held).abs() < 0.5,
+            "not conserved: {received} received, {acknowledged} acknowledged, {dead} dead letters, {held} held"
+        );
+    }
+
+    fn metrics(&self) -> String {
+        self.get("/metrics").expect("a running bridge").1
+    }
+}
+
+/// The sum over all series of a metric, or the value of one.
+fn sum(metrics: &str, name: &str) -> f64 {
+    let of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let lines = metrics.lines().filter(|line| !line.starts_with('#')).filter(of);
+    lines.map(|line| line.rsplit(' ').next().and_then(|v| v.parse::<f64>().ok()).expect("a number")).sum()
 }

@@ -301,6 +301,16 @@ impl Cluster {
         self.nodes.iter().map(Broker::bootstrap).collect::<Vec<_>>().join(",")
     }
 
+    /// Starts some nodes again at once, as [`Broker::restart`] does with one: where a quorum is lost, none answers alone.
+    pub fn restart(&mut self, nodes: &[usize]) {
+        for node in nodes {
+            self.nodes[*node].launch();
+        }
+        for node in nodes {
+            self.nodes[*node].await_answer(1);
+        }
+    }
+
     /// How many nodes it was started with.
     pub fn len(&self) -> usize {
         self.nodes.len()

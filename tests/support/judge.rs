@@ -31,42 +31,71 @@ impl Judgement {
     }
 }
 
-/// Compares the records of one queue's portal, in the order of their offsets within each partition, with its ledger.
+/// Compares the records of one portal, in the order of their offsets within each partition, with its ledger.
 pub fn judge(portal: &Portal, records: &[ReadRecord]) -> Judgement {
-    let mine: Vec<&ReadRecord> = records
-        .iter()
-        .filter(|r| r.header("ce_id").is_some_and(|id| id.starts_with(&format!("{}:", portal.member_id()))))
-        .collect();
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut newest: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    let mut judgement = Judgement::default();
-    for record in &mine {
-        let id = record.header("ce_id").expect("filtered");
-        let row: u64 = id.split(':').nth(1).and_then(|row| row.parse().ok()).expect("ce_id names a row");
-        let key = (record.topic.as_str(), record.key.as_deref().expect("a key"));
-        let high = newest.entry(key).or_default();
+    let mut hearing = Hearing::default();
+    records.iter().for_each(|record| hearing.hear(record));
+    hearing.judge(portal)
+}
+
+/// Hears records, of any number of portals, one at a time and keeps what a judgement needs.
+#[derive(Debug, Default)]
+pub struct Hearing(BTreeMap<String, Heard>);
+
+/// What was heard of one portal.
+#[derive(Debug, Default)]
+struct Heard {
+    seen: BTreeSet<String>,
+    /// The newest row of each topic and key.
+    newest: BTreeMap<(String, String), u64>,
+    disordered: Vec<String>,
+    duplicates: usize,
+}
+
+impl Hearing {
+    /// Records of a partition have to come in the order of their offsets.
+    pub fn hear(&mut self, record: &ReadRecord) {
+        let Some(id) = record.header("ce_id") else { return };
+        let mut parts = id.split(':');
+        let member = parts.next().unwrap_or_default();
+        let row: u64 = parts.next().and_then(|row| row.parse().ok()).expect("ce_id names a row");
+        let heard = match self.0.get_mut(member) {
+            Some(heard) => heard,
+            None => self.0.entry(member.to_owned()).or_default(),
+        };
+        let key = (record.topic.clone(), record.key.clone().expect("a key"));
+        let high = heard.newest.entry(key).or_default();
         let marked = record.header("b24_late").is_some() || record.header("b24_redelivery").is_some();
-        if seen.insert(id) {
+        if heard.seen.insert(id.to_owned()) {
             if row < *high && !marked {
-                judgement.disordered.push(id.to_owned());
+                heard.disordered.push(id.to_owned());
             }
         } else {
-            judgement.duplicates += 1;
+            heard.duplicates += 1;
         }
         *high = row.max(*high);
     }
-    let mut truth = BTreeSet::new();
-    for entry in portal.ledger().entries() {
-        judgement.rows += 1;
-        let id = format!("{}:{}:{}", portal.member_id(), entry.id, entry.changed_at);
-        if !seen.contains(id.as_str()) {
-            judgement.lost.push(entry.id);
+
+    /// What was heard of a portal against its ledger.
+    pub fn judge(&self, portal: &Portal) -> Judgement {
+        let nothing = Heard::default();
+        let member = portal.member_id();
+        let heard = self.0.get(&member).unwrap_or(&nothing);
+        let mut judgement =
+            Judgement { disordered: heard.disordered.clone(), duplicates: heard.duplicates, ..Judgement::default() };
+        let mut truth = BTreeSet::new();
+        for entry in portal.ledger().entries() {
+            judgement.rows += 1;
+            let id = format!("{member}:{}:{}", entry.id, entry.changed_at);
+            if !heard.seen.contains(&id) {
+                judgement.lost.push(entry.id);
+            }
+            if matches!(entry.fate, Fate::Free | Fate::Reserved(_)) {
+                judgement.left.push(entry.id);
+            }
+            truth.insert(id);
         }
-        if matches!(entry.fate, Fate::Free | Fate::Reserved(_)) {
-            judgement.left.push(entry.id);
-        }
-        truth.insert(id);
+        judgement.invented = heard.seen.difference(&truth).cloned().collect();
+        judgement
     }
-    judgement.invented = seen.into_iter().filter(|id| !truth.contains(*id)).map(str::to_owned).collect();
-    judgement
 }

@@ -1,10 +1,15 @@
 //! Reading topics back with Kafka's Java client: what the bridge wrote, seen by somebody else.
 
-use std::{collections::BTreeMap, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{BufReader, Read as _},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use serde::Deserialize;
 
-use super::java;
+use super::{java, process::Guarded};
 
 /// A record as the Java client received it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -46,6 +51,11 @@ pub fn read_all(bootstrap: &str, topics: &str) -> Vec<ReadRecord> {
     run(reader(bootstrap, topics).args(["--limit-ms", "120000"]), &[0])
 }
 
+/// Like [`read_all`], for more records than should be in memory at once: each is handed over as it comes.
+pub fn read_each(bootstrap: &str, topics: &str, each: impl FnMut(ReadRecord)) {
+    stream(reader(bootstrap, topics).args(["--limit-ms", "600000"]), &[0], each);
+}
+
 /// Like [`read_all`], but waits, also for topics that do not exist yet, until `count` records were read or `limit` has
 /// passed. What has come until then is returned, for the caller to judge.
 pub fn read_until(bootstrap: &str, topics: &str, count: usize, limit: Duration) -> Vec<ReadRecord> {
@@ -60,12 +70,19 @@ fn reader(bootstrap: &str, topics: &str) -> Command {
 }
 
 fn run(command: &mut Command, accepted: &[i32]) -> Vec<ReadRecord> {
-    let output = command.output().expect("java starts");
-    let code = output.status.code();
-    let words = String::from_utf8_lossy(&output.stderr);
+    let mut records = Vec::new();
+    stream(command, accepted, |record| records.push(record));
+    records
+}
+
+fn stream(command: &mut Command, accepted: &[i32], mut each: impl FnMut(ReadRecord)) {
+    let mut process = Guarded::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let out = BufReader::new(process.child().stdout.take().expect("piped"));
+    for record in serde_json::Deserializer::from_reader(out).into_iter() {
+        each(record.expect("the reader prints JSON"));
+    }
+    let mut words = String::new();
+    process.child().stderr.take().expect("piped").read_to_string(&mut words).ok();
+    let code = process.child().wait().expect("the reader ends").code();
     assert!(code.is_some_and(|c| accepted.contains(&c)), "the reader failed ({code:?}): {words}");
-    serde_json::Deserializer::from_slice(&output.stdout)
-        .into_iter()
-        .collect::<Result<_, _>>()
-        .expect("the reader prints JSON")
 }
