@@ -12,7 +12,7 @@ TIERS := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst
 # These start brokers of their own: one test at a time, or two cores and a few GiB are not enough.
 SERIAL := harness kafka container prometheus chaos
 # These print figures that are worth seeing each time.
-TELLING := model chaos
+TELLING := model properties chaos
 
 KAFKA := target/kafka
 KAFKA_SRC := tests/support/kafka

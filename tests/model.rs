@@ -15,13 +15,17 @@ mod world;
 
 use crate::core::protocol::{invariants::Violation, seeded::Bug};
 use search::{Found, explore};
-use world::{Budget, Setup};
+use world::{Budget, SETTINGS, Setup};
 
 /// Two rows of one entity under two losses, two crashes and a failed produce.
 const TWO_ROWS: Setup = Setup {
     entities: &[1, 1],
+    present: 2,
     poison: None,
     heavy: false,
+    malformed: None,
+    settings: SETTINGS,
+    lasting: false,
     budget: Budget { losses: 2, crashes: 2, produce_failures: 1, changes: 0 },
     bug: None,
 };
@@ -29,8 +33,12 @@ const TWO_ROWS: Setup = Setup {
 /// Three rows, two of them of one entity, under one fault of each kind and a new change at any time.
 const THREE_ROWS: Setup = Setup {
     entities: &[1, 1, 2],
+    present: 3,
     poison: None,
     heavy: false,
+    malformed: None,
+    settings: SETTINGS,
+    lasting: false,
     budget: Budget { losses: 1, crashes: 1, produce_failures: 1, changes: 1 },
     bug: None,
 };
@@ -38,8 +46,12 @@ const THREE_ROWS: Setup = Setup {
 /// A record in the middle that the broker refuses, and all that is sent with it.
 const POISON: Setup = Setup {
     entities: &[1, 1, 2],
-    poison: Some(2),
+    present: 3,
+    poison: Some(1),
     heavy: false,
+    malformed: None,
+    settings: SETTINGS,
+    lasting: false,
     budget: Budget { losses: 1, crashes: 1, produce_failures: 1, changes: 0 },
     bug: None,
 };

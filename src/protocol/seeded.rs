@@ -17,6 +17,12 @@ pub enum Bug {
     ClearPastFailedRow,
     /// A scan's rows are published although clears of the same exchange are not known to be done.
     BelieveScanDespiteUnknownClear,
+    /// A pair of tokens that was granted is used before it is stored.
+    UseTokensBeforeStored,
+    /// A pair of tokens that was granted and could not be stored is forgotten, and the dead one is presented again.
+    ForgetGrantedTokens,
+    /// A queue whose token is refused while a refresh is under way begins another.
+    RefreshTwiceAtOnce,
 }
 
 /// Which bug is switched on.

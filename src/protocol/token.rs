@@ -6,7 +6,11 @@
 //!
 //! Generations stand for tokens here: the driver keeps the secrets.
 
-use super::{pace::Backoff, types::Millis};
+use super::{
+    pace::Backoff,
+    seeded::{Bug, Seeded},
+    types::Millis,
+};
 
 /// Which access token: each new pair has the next number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +90,7 @@ pub struct Token {
     backoff: Backoff,
     /// A pair was granted that is not stored yet: it is the only living one.
     granted: bool,
+    seeded: Seeded,
 }
 
 impl Default for Token {
@@ -102,13 +107,26 @@ impl Token {
             generation: Generation(0),
             backoff: Backoff::new(Millis::secs(1), Millis::secs(60)),
             granted: false,
+            seeded: Seeded::default(),
         }
+    }
+
+    /// The machine with a deliberate fault, for the properties.
+    #[cfg(test)]
+    #[must_use]
+    pub fn with_bug(mut self, bug: Option<Bug>) -> Self {
+        self.seeded = Seeded { bug };
+        self
     }
 
     /// Takes one input; returns what has to be done, if anything. Total.
     pub fn step(&mut self, now: Millis, input: Input) -> Option<Action> {
         match (self.state, input) {
             (State::Valid, Input::Unauthorized(seen)) if seen == self.generation => self.begin(),
+            (State::Asking, Input::Unauthorized(_)) if self.seeded.has(Bug::RefreshTwiceAtOnce) => self.begin(),
+            (State::Asking, Input::Asked(Outcome::Granted)) if self.seeded.has(Bug::UseTokensBeforeStored) => {
+                self.settle()
+            }
             (State::Marking, Input::Marked(true)) => {
                 self.state = State::Asking;
                 Some(Action::Ask)
@@ -165,7 +183,7 @@ impl Token {
 
     /// A pair that was granted and could not be stored is stored first: the one in the registry is dead.
     fn begin(&mut self) -> Option<Action> {
-        if self.granted {
+        if self.granted && !self.seeded.has(Bug::ForgetGrantedTokens) {
             self.state = State::Storing;
             return Some(Action::Store);
         }

@@ -31,6 +31,8 @@ pub enum Report {
     AllFailed,
     /// A record of another queue was in the batch, and the broker refused all of it.
     RefusedForAnother,
+    /// Nobody may write to the topic.
+    Barred,
     OneFailed {
         index: usize,
         written: Written,

@@ -1,17 +1,19 @@
 //! The world around one queue: a portal with its traps, a broker, and what can go wrong.
 
+mod broker;
+mod lasting;
 mod moves;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::protocol::{
-    exchange::{Answer, Cleared, Exchange, Read, ReadAnswer},
+    exchange::{Answer, Cleared, Exchange, LIST_PAGE, Read, ReadAnswer},
     invariants::{self, Violation},
     ledger::Publication,
     queue::{Action, Input, Queue, Received, Settings},
     recovery::REQUEST_LIFE,
     seeded::Bug,
-    types::{Delivery, EntityKey, Hindrance, Millis, ProcessId, Refusal, RowId},
+    types::{EntityKey, Millis, ProcessId, RowId},
 };
 pub use moves::{Fate, Move, Report, Written};
 
@@ -19,29 +21,37 @@ pub use moves::{Fate, Move, Report, Written};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// A request or an answer is lost, or a request outlives its client's patience.
-    pub losses: u8,
+    pub losses: u16,
     /// The bridge dies and starts anew.
-    pub crashes: u8,
+    pub crashes: u16,
     /// The broker does not acknowledge.
-    pub produce_failures: u8,
+    pub produce_failures: u16,
     /// An object changes anew.
-    pub changes: u8,
+    pub changes: u16,
 }
 
 /// One configuration of the model.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
-    /// The entity of each row that is there at the start; rows of one entity are different events of it.
+    /// The entity of each message; messages of one entity are different events of it.
     pub entities: &'static [u64],
-    /// A row whose record the broker refuses for good.
-    pub poison: Option<u64>,
+    /// How many of the messages, from the first on, are there as rows at the start.
+    pub present: usize,
+    /// A message whose record the broker refuses for good.
+    pub poison: Option<usize>,
     /// Its dead letter is refused too unless it leaves out the data.
     pub heavy: bool,
+    /// A message whose row cannot be read.
+    pub malformed: Option<usize>,
+    pub settings: Settings,
+    /// Time goes on and sums grow, as for one long schedule. Otherwise each step makes its time the origin, so that states
+    /// which differ in nothing else are one state.
+    pub lasting: bool,
     pub budget: Budget,
     pub bug: Option<Bug>,
 }
 
-type Version = u8;
+type Version = u32;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ServerRow {
@@ -75,6 +85,8 @@ fn ordered(exchange: &Exchange) -> Exchanged {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     queue: Queue,
+    now: Millis,
+    lasting: bool,
     rows: BTreeMap<RowId, ServerRow>,
     next_id: u64,
     awaited: Option<Request>,
@@ -83,15 +95,18 @@ pub struct World {
     pending: Vec<Publication>,
     /// Reported as failed, and yet the broker may still write them.
     ghosts: Vec<(RowId, Version)>,
-    /// What the driver holds of each row: its version and its entity.
-    payload: BTreeMap<RowId, (Version, u64)>,
+    /// What the driver holds of each row: its version and its message.
+    payload: BTreeMap<RowId, (Version, usize)>,
     acknowledged: BTreeSet<(RowId, Version)>,
     /// Rows that this life of the bridge has delivered.
     delivered: BTreeSet<RowId>,
+    /// What all lives have delivered, with the entity; kept in lasting worlds only.
+    history: BTreeMap<RowId, u64>,
     budget: Budget,
 }
 
-const SETTINGS: Settings = Settings {
+/// What the exhaustive search runs with.
+pub const SETTINGS: Settings = Settings {
     limit_min: 2,
     limit_max: 2,
     // Once within the life of a request that lives on; more often only multiplies equal states.
@@ -105,14 +120,16 @@ type Step = Result<(), Violation>;
 
 impl World {
     pub fn new(setup: &Setup) -> Result<Self, Violation> {
-        let rows = setup.entities.iter().enumerate().map(|(message, entity)| {
+        let rows = setup.entities.iter().enumerate().take(setup.present).map(|(message, entity)| {
             let id = RowId::new(message as u64 + 1).expect("positive");
             (id, ServerRow { message, entity: *entity, version: 0, process: None })
         });
         let mut world = Self {
-            queue: Queue::new(&SETTINGS).with_bug(setup.bug),
+            queue: Queue::new(&setup.settings).with_bug(setup.bug),
+            now: Millis(0),
+            lasting: setup.lasting,
             rows: rows.collect(),
-            next_id: setup.entities.len() as u64 + 1,
+            next_id: setup.present as u64 + 1,
             awaited: None,
             zombies: Vec::new(),
             pending: Vec::new(),
@@ -120,9 +137,10 @@ impl World {
             payload: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
             delivered: BTreeSet::new(),
+            history: BTreeMap::new(),
             budget: setup.budget,
         };
-        world.feed(Input::TakeOver, Millis(0))?;
+        world.feed(Input::TakeOver)?;
         Ok(world)
     }
 
@@ -145,8 +163,8 @@ impl World {
     pub fn apply(&mut self, setup: &Setup, step: Move) -> Step {
         match step {
             Move::Answer => {
-                let answer = self.execute_awaited()?;
-                self.feed(Input::Exchanged(answer), Millis(0))?;
+                let answer = self.execute_awaited(setup)?;
+                self.feed(Input::Exchanged(answer))?;
             }
             Move::AnswerToReadOnly => {
                 self.budget.losses -= 1;
@@ -154,9 +172,9 @@ impl World {
                 if let Some(request) = &mut self.awaited {
                     refused = std::mem::take(&mut request.sent.0).len();
                 }
-                let read = self.execute_awaited()?.read;
+                let read = self.execute_awaited(setup)?.read;
                 let clears = vec![Cleared::Refused { retry_after: None }; refused];
-                self.feed(Input::Exchanged(Answer { clears, read }), Millis(0))?;
+                self.feed(Input::Exchanged(Answer { clears, read }))?;
             }
             Move::AwaitedSelects => {
                 if let Some(mut request) = self.awaited.take() {
@@ -170,7 +188,7 @@ impl World {
             }
             Move::LoseAnswer => {
                 self.budget.losses -= 1;
-                self.execute_awaited()?;
+                self.execute_awaited(setup)?;
                 self.unknown()?;
             }
             Move::GiveUpWaiting => {
@@ -185,31 +203,33 @@ impl World {
             }
             Move::ZombieRuns(index) => {
                 let zombie = self.zombies.remove(index);
-                self.execute(zombie)?;
+                self.execute(setup, zombie)?;
             }
             Move::Report(report) => self.report(setup, report)?,
             Move::GhostIsWritten(index) => {
                 // Behind the first delivery of its row it is a duplicate; before it, it comes in the order it was sent in.
                 let (row, _) = self.ghosts.remove(index);
                 self.delivered.insert(row);
+                self.remember(setup, row);
             }
             Move::Crash { request, produced } => self.crash(setup, request, produced)?,
             Move::Change(message) => self.change(setup, message),
-            Move::TimePasses => {
-                let now = self.queue.deadline().unwrap_or_default();
-                self.zombies.retain(|zombie| zombie.expires > now);
-                for zombie in &mut self.zombies {
-                    zombie.expires = zombie.expires.since(now);
-                }
-                self.feed(Input::Timer, now)?;
-            }
+            Move::TimePasses => self.pass(self.queue.deadline().unwrap_or_default())?,
         }
         self.zombies.sort();
         Ok(())
     }
 
-    /// One step of the core at `now`, which becomes the origin of time.
-    fn feed(&mut self, input: Input, now: Millis) -> Step {
+    /// It is `now`: requests of which nobody waits for the answer are dead by their time.
+    pub fn pass(&mut self, now: Millis) -> Step {
+        self.now = now;
+        self.zombies.retain(|zombie| zombie.expires > now);
+        self.feed(Input::Timer)
+    }
+
+    /// One step of the core.
+    pub fn feed(&mut self, input: Input) -> Step {
+        let now = self.now;
         if let Input::Exchanged(Answer { read: ReadAnswer::Listed { .. }, clears }) = &input {
             let own = self.queue.ledger().len();
             let confirmed = clears.iter().all(|clear| *clear == Cleared::Done);
@@ -223,34 +243,42 @@ impl World {
         let mut actions = Vec::new();
         self.queue.step(now, input, &mut actions);
         invariants::check(&self.queue, &actions)?;
+        if !self.lasting {
+            self.queue.rebase(now);
+            for zombie in &mut self.zombies {
+                zombie.expires = zombie.expires.since(now);
+            }
+            self.now = Millis(0);
+        }
         for action in actions {
             match action {
                 Action::Exchange(exchange) => {
                     if self.awaited.is_some() {
                         return Err(Violation::I4TwoRequests);
                     }
-                    self.awaited = Some(Request { sent: ordered(&exchange), selected: None, expires: REQUEST_LIFE });
+                    self.awaited = Some(Request { sent: ordered(&exchange), selected: None, expires: self.dead_at() });
                 }
                 Action::Publish(publication) => self.pending.push(publication),
                 Action::Note(_) | Action::Drained => {}
             }
         }
-        self.queue.rebase(now);
         Ok(())
+    }
+
+    /// When a request that is sent now is dead.
+    fn dead_at(&self) -> Millis {
+        self.now.plus(REQUEST_LIFE)
     }
 
     fn unknown(&mut self) -> Step {
         let clears = self.queue.on_its_way().map_or(0, |exchange| exchange.clears.len());
         self.awaited = None;
-        self.feed(
-            Input::Exchanged(Answer { clears: vec![Cleared::Unknown; clears], read: ReadAnswer::Unknown }),
-            Millis(0),
-        )
+        self.feed(Input::Exchanged(Answer { clears: vec![Cleared::Unknown; clears], read: ReadAnswer::Unknown }))
     }
 
-    fn execute_awaited(&mut self) -> Result<Answer<Received>, Violation> {
+    fn execute_awaited(&mut self, setup: &Setup) -> Result<Answer<Received>, Violation> {
         match self.awaited.take() {
-            Some(request) => self.execute(request),
+            Some(request) => self.execute(setup, request),
             None => Ok(Answer { clears: Vec::new(), read: ReadAnswer::NotAsked }),
         }
     }
@@ -278,10 +306,14 @@ impl World {
         Ok(())
     }
 
-    fn execute(&mut self, mut request: Request) -> Result<Answer<Received>, Violation> {
+    fn execute(&mut self, setup: &Setup, mut request: Request) -> Result<Answer<Received>, Violation> {
         self.select(&mut request)?;
         let clears = vec![Cleared::Done; request.sent.0.len()];
-        let received = |id: &RowId, row: &ServerRow| Received { id: *id, key: EntityKey(row.entity), malformed: false };
+        let received = |id: &RowId, row: &ServerRow| Received {
+            id: *id,
+            key: EntityKey(row.entity),
+            malformed: setup.malformed == Some(row.message),
+        };
         let read = match request.sent.1 {
             None => ReadAnswer::NotAsked,
             Some((true, ..)) => {
@@ -291,21 +323,23 @@ impl World {
                     if let Some(row) = self.rows.get_mut(id) {
                         row.process = Some(process.clone());
                         rows.push(received(id, row));
-                        self.payload.insert(*id, (row.version, row.entity));
+                        self.payload.insert(*id, (row.version, row.message));
                     }
                 }
                 ReadAnswer::Reserved { process: Some(process), rows, took: Millis(1) }
             }
-            Some((false, after, _)) => {
+            Some((false, after, pages)) => {
+                let most = pages as usize * LIST_PAGE;
                 let listed = self.rows.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
                 let rows =
                     listed.filter_map(|(id, row)| row.process.clone().map(|process| (process, received(id, row))));
-                let rows: Vec<_> = rows.collect();
+                let rows: Vec<_> = rows.take(most).collect();
                 for (_, row) in &rows {
                     let held = &self.rows[&row.id];
-                    self.payload.insert(row.id, (held.version, held.entity));
+                    self.payload.insert(row.id, (held.version, held.message));
                 }
-                ReadAnswer::Listed { rows, more: false }
+                let more = rows.len() == most;
+                ReadAnswer::Listed { rows, more }
             }
         };
         Ok(Answer { clears, read })
@@ -325,69 +359,12 @@ impl World {
         (1..).filter_map(|n: u32| ProcessId::new(&format!("p{n}"))).find(|p| !known.contains(p)).expect("endless")
     }
 
-    fn report(&mut self, setup: &Setup, report: Report) -> Step {
-        if report != Report::AllWell {
-            self.budget.produce_failures -= 1;
-        }
-        let pending = std::mem::take(&mut self.pending);
-        let is_poison = |p: &Publication| p.refused.is_none() && setup.poison == Some(p.row.get());
-        let refused = pending.iter().any(is_poison);
-        let mut reports = Vec::new();
-        for (index, publication) in pending.iter().enumerate() {
-            let row = publication.row;
-            let (version, _) = self.payload.get(&row).copied().unwrap_or_default();
-            let failed = match report {
-                Report::AllWell | Report::RefusedForAnother => None,
-                Report::AllFailed => Some(Written::No),
-                Report::OneFailed { index: at, written } => (at == index).then_some(written),
-            };
-            let refused = refused || (report == Report::RefusedForAnother && !publication.alone);
-            let heavy = setup.heavy && publication.refused.is_some_and(|reason| reason != Refusal::TooLarge);
-            let delivery = match failed {
-                None if heavy => Delivery::Refused(Refusal::TooLarge),
-                None if refused && publication.refused.is_none() => Delivery::Refused(Refusal::InvalidRecord),
-                None => {
-                    self.write(setup, publication)?;
-                    self.acknowledged.insert((row, version));
-                    Delivery::Acknowledged
-                }
-                Some(written) => {
-                    match written {
-                        Written::No => {}
-                        Written::Yes if refused || heavy => {}
-                        Written::Yes => self.write(setup, publication)?,
-                        Written::Later => self.ghosts.push((row, version)),
-                    }
-                    Delivery::Failed(Hindrance::Passing)
-                }
-            };
-            reports.push((row, delivery));
-        }
-        self.ghosts.sort_unstable();
-        self.feed(Input::Delivered(reports), Millis(0))
-    }
-
-    /// A record reaches the log. Its order matters for the first delivery only, and for what does not say that it is late.
-    fn write(&mut self, setup: &Setup, publication: &Publication) -> Step {
-        let row = publication.row;
-        if publication.refused.is_some() && setup.poison != Some(row.get()) {
-            return Err(Violation::UndeservedDeadLetter);
-        }
-        let first = self.delivered.insert(row);
-        let entity = |id: &RowId| self.payload.get(id).map(|(_, entity)| *entity);
-        let overtaken = self.delivered.range(row..).any(|later| *later != row && entity(later) == entity(&row));
-        if first && overtaken && !publication.late && publication.refused.is_none() {
-            return Err(Violation::I7Order);
-        }
-        Ok(())
-    }
-
     fn crash(&mut self, setup: &Setup, request: Fate, produced: bool) -> Step {
         self.budget.crashes -= 1;
         match request {
             Fate::Lost => self.awaited = None,
             Fate::Executed => {
-                self.execute_awaited()?;
+                self.execute_awaited(setup)?;
             }
             Fate::LivesOn => self.zombies.extend(self.awaited.take()),
         }
@@ -401,8 +378,8 @@ impl World {
         self.delivered.clear();
         // What an earlier life still writes is beyond the knowledge of this one; its rows are recovered ones now.
         self.ghosts.clear();
-        self.queue = Queue::new(&SETTINGS).with_bug(setup.bug);
-        self.feed(Input::TakeOver, Millis(0))
+        self.queue = Queue::new(&setup.settings).with_bug(setup.bug);
+        self.feed(Input::TakeOver)
     }
 
     /// An object changes: its free row is updated; if the row is reserved, a new one comes to be.
