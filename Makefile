@@ -117,6 +117,10 @@ chaos: kafka ## a quarter of an hour of kills, freezes, refusals and lies on rea
 bench: kafka ## throughput, latency, processor and memory against a real broker (a table, and target/bench.json)
 	$(CARGO) bench --locked --bench bridge $(ARGS)
 
+.PHONY: bench-fleet
+bench-fleet: kafka ## what thousands of portals cost one bridge (a table, and target/bench-fleet.json; ARGS="--portals 200")
+	$(CARGO) bench --locked --bench fleet -- $(ARGS)
+
 .PHONY: kafka
 kafka: $(KAFKA)/ready ## fetch Apache Kafka for the tests (once, about 55 MB) and compile the independent reader
 

@@ -15,6 +15,7 @@ mod stage;
 #[path = "../tests/support/mod.rs"]
 mod support;
 #[path = "bridge/usage.rs"]
+#[allow(dead_code, reason = "the other benchmark uses the rest of it")]
 mod usage;
 
 use serde_json::{Value, json};

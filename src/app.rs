@@ -26,6 +26,7 @@ use crate::{
     runner::{
         Settings, Shared,
         clock::{Clock, millis},
+        gate::Gate,
         trace::{Trace, TraceError},
     },
 };
@@ -149,13 +150,14 @@ impl App {
             metrics: metrics.clone(),
             clock,
             trace: trace.clone(),
+            gate: Arc::new(Gate::new(config.fetch.concurrency)),
         };
         let parts = Arc::new(Parts {
             shared,
             client,
             registry,
             queues: queue_plans(config)?,
-            app: config.app.clone(),
+            app: Arc::new(config.app.clone()),
             tombstones: config.kafka.tombstones,
         });
         let fleet = Fleet::start(&config.portals, &parts, stored);

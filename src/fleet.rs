@@ -32,7 +32,7 @@ pub struct Parts {
     /// The queues of each portal.
     pub queues: Vec<QueuePlan>,
     /// The application.
-    pub app: App,
+    pub app: Arc<App>,
     /// Whether deletes are followed by tombstones.
     pub tombstones: bool,
 }
@@ -55,8 +55,9 @@ pub struct Rest {
     pub lost: Vec<PortalId>,
 }
 
-/// Portals are first called within this span, so that a start is no storm; a single portal does not wait.
-const SPREAD_PER_PORTAL: Duration = Duration::from_millis(20);
+/// Portals are first called this far apart, so that a start is no storm; a single portal does not wait. Of so many that the
+/// last one would wait for longer than an idle queue does, each waits less.
+const APART: Duration = Duration::from_millis(20);
 
 /// How long tokens that are being refreshed or stored may hold up a stop, beyond the grace period: longer than a refresh
 /// can take.
@@ -66,9 +67,10 @@ impl Fleet {
     /// Starts a task for each portal of the registry and of the configuration.
     pub fn start(configured: &[portals::Portal], parts: &Arc<Parts>, stored: Vec<PortalRecord>) -> Self {
         let roster = Roster::new(parts.clone(), configured);
-        for (index, (record, _)) in merge(configured, stored).into_iter().enumerate() {
-            let delay = SPREAD_PER_PORTAL * u32::try_from(index).unwrap_or(u32::MAX);
-            roster.take_in(record, delay);
+        let portals = merge(configured, stored);
+        let apart = apart(portals.len(), Duration::from_millis(parts.shared.settings.poll_max.0));
+        for (index, (record, _)) in (0..).zip(portals) {
+            roster.take_in(record, apart * index);
         }
         Self { roster }
     }
@@ -94,6 +96,11 @@ impl Fleet {
     pub async fn drain(&self, grace: Duration) -> Rest {
         self.roster.drain(grace, TOKENS_GRACE).await
     }
+}
+
+/// How far apart so many portals are first called: all of them `within` this time.
+fn apart(portals: usize, within: Duration) -> Duration {
+    APART.min(within / u32::try_from(portals).unwrap_or(u32::MAX).max(1))
 }
 
 /// Sets the gauges that are computed when somebody asks.
@@ -159,6 +166,15 @@ mod tests {
     use url::Url;
 
     use super::*;
+
+    #[test]
+    fn a_start_is_spread_and_ends_within_the_longest_wait_of_an_idle_queue() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(apart(0, minute), APART);
+        assert_eq!(apart(100, minute), APART);
+        let last = apart(5_000, minute) * 4_999;
+        assert!(last <= minute && last > minute * 9 / 10, "{last:?}");
+    }
 
     #[test]
     fn the_newer_tokens_of_the_registry_win_and_the_place_of_the_configuration_does() {

@@ -5,6 +5,7 @@
 //! reports what became of them: what it does not know it reports as unknown.
 
 pub mod clock;
+pub mod gate;
 pub mod session;
 pub mod standing;
 pub mod status;
@@ -34,6 +35,7 @@ use crate::{
     },
 };
 use clock::{Clock, unix_seconds};
+use gate::{Gate, Urgency};
 use session::Session;
 use status::Status;
 use trace::{Trace, Tracer};
@@ -68,6 +70,8 @@ pub struct Runner {
     status: Arc<Status>,
     /// Writes down what the machine sees; `None` without a trace.
     tracer: Option<Tracer>,
+    /// Somebody has said so since the last exchange.
+    woken: bool,
     /// Reused between steps.
     actions: Vec<Action>,
 }
@@ -87,6 +91,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Where the steps of all machines are written down, if anywhere.
     pub trace: Option<Trace>,
+    /// Who may call a portal now.
+    pub gate: Arc<Gate>,
 }
 
 /// What has been finished.
@@ -107,9 +113,10 @@ impl Runner {
         status: Arc<Status>,
     ) -> Self {
         let tracer = shared.trace.as_ref().map(|trace| trace.tracer(session.portal(), &connector));
+        let poll_max = clock::own_wait(shared.settings.poll_max);
         Self {
             connector,
-            queue: Queue::new(&shared.settings),
+            queue: Queue::new(&Settings { poll_max, ..shared.settings }),
             rows: BTreeMap::new(),
             recorder,
             // Nowhere yet: it follows before its first record.
@@ -121,6 +128,7 @@ impl Runner {
             clock: shared.clock,
             status,
             tracer,
+            woken: false,
             actions: Vec::new(),
         }
     }
@@ -182,6 +190,7 @@ impl Runner {
             _ => None,
         };
         let exchanged = matches!(input, Input::Exchanged(_));
+        self.woken |= matches!(input, Input::Wake | Input::Resume | Input::Drain);
         let mut actions = std::mem::take(&mut self.actions);
         let now = self.clock.now();
         let traced = self.tracer.as_mut().and_then(|tracer| tracer.before(&self.queue, &input));
@@ -211,7 +220,12 @@ impl Runner {
                 self.rows.remove(id);
             }
             let (session, connector) = (self.session.clone(), self.connector.clone());
-            return Some(Box::pin(async move { Done::Exchanged(session.exchange(&connector, &exchange).await) }));
+            // Confirmations of a queue that is brought to rest read nothing.
+            let urgent = std::mem::take(&mut self.woken) || exchange.read.is_none();
+            let urgency = if urgent { Urgency::Woken } else { Urgency::Due };
+            return Some(Box::pin(
+                async move { Done::Exchanged(session.exchange(&connector, &exchange, urgency).await) },
+            ));
         }
         if publications.is_empty() {
             return None;

@@ -31,8 +31,15 @@ const TOKEN: &str = "t0ps3cret";
 fn client(request_timeout: Duration) -> Client {
     let second = Duration::from_secs(1);
     let response_limit = 64 << 20;
-    let fetch =
-        Fetch { limit_min: 50, limit_max: 1000, poll_min: second, poll_max: second, request_timeout, response_limit };
+    let fetch = Fetch {
+        limit_min: 50,
+        limit_max: 1000,
+        poll_min: second,
+        poll_max: second,
+        concurrency: 8,
+        request_timeout,
+        response_limit,
+    };
     Client::new(&fetch).expect("client")
 }
 

@@ -13,7 +13,16 @@ pub fn cpu_us(pid: u32) -> f64 {
 
 /// The most memory that it ever held, in MiB.
 pub fn peak_mib(pid: u32) -> f64 {
+    kib(pid, "VmHWM") / 1024.0
+}
+
+/// The memory that it holds now, in KiB.
+pub fn resident_kib(pid: u32) -> f64 {
+    kib(pid, "VmRSS")
+}
+
+fn kib(pid: u32, name: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process of ours");
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("VmHWM");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).expect("a number") / 1024.0
+    let line = status.lines().find(|line| line.starts_with(name)).expect("the kernel tells it");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).expect("a number")
 }

@@ -18,7 +18,7 @@ use crate::{
     },
     metrics::Metrics,
     registry::{PortalRecord, RefusedFile, Registry, RegistryError},
-    runner::{Shared, clock::Clock},
+    runner::{Shared, clock::Clock, gate::Gate},
 };
 
 /// One thing that was looked at.
@@ -124,13 +124,14 @@ async fn portals(
         metrics: Arc::new(Metrics::new(catalogue::entities(), 0)?),
         clock: Clock::new(),
         trace: None,
+        gate: Arc::new(Gate::new(config.fetch.concurrency)),
     };
     let parts = Arc::new(Parts {
         shared,
         client,
         registry,
         queues: super::queue_plans(config)?,
-        app: config.app.clone(),
+        app: Arc::new(config.app.clone()),
         tombstones: config.kafka.tombstones,
     });
     let mut findings = Vec::new();

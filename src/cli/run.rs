@@ -9,6 +9,9 @@ use crate::{
     telemetry,
 };
 
+/// Open files that are always enough: thousands of portals, each with a connection of its own.
+const FILES: u64 = 1 << 17;
+
 /// Run the bridge until it is told to stop (SIGTERM or SIGINT)
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
@@ -25,8 +28,18 @@ impl Run {
     pub fn run(self) -> Result<(), Failure> {
         let config = self.config.load()?;
         let _log = telemetry::start(&config.log)?;
+        raise_files();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(serve(&config, self.trace.as_deref()))
+    }
+}
+
+/// Raises the limit of open files as far as the system allows. What a shell or a service manager gives by default is 1,024,
+/// for the sake of programs that cannot count further, and the connections of a thousand portals are more than that.
+fn raise_files() {
+    match rlimit::increase_nofile_limit(FILES) {
+        Ok(files) => tracing::debug!(files, "the limit of open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
     }
 }
 

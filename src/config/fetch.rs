@@ -18,6 +18,8 @@ pub struct Fetch {
     pub poll_min: Duration,
     /// Longest wait of an idle queue; not below `poll_min`.
     pub poll_max: Duration,
+    /// Most requests to portals that are on their way at the same time, those that a portal lets wait not counted.
+    pub concurrency: usize,
     /// When a request is given up; the portal ends it at 60 s whatever this is.
     pub request_timeout: Duration,
     /// Most bytes of one answer that are read; a longer answer counts as lost.
@@ -28,6 +30,7 @@ impl Fetch {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Self> {
         let rows = Whole(1..=10_000);
         let wait = Span(Duration::from_millis(100), Duration::from_secs(3600));
+        let requests = Whole(1..=10_000);
         // Below a second a portal's own work would end as an unknown outcome; past minutes nobody waits.
         let timeout = Span(Duration::from_secs(1), Duration::from_secs(600));
         let answer = Size(1 << 20, 1 << 30);
@@ -48,6 +51,15 @@ impl Fetch {
             section.or(Named("poll_min", "First wait of an idle queue before it asks again."), "\"1s\"", &wait);
         let poll_max =
             section.or(Named("poll_max", "Longest wait of an idle queue; waits stretch up to it."), "\"60s\"", &wait);
+        let concurrency = section.or(
+            Named(
+                "concurrency",
+                "Most requests to portals that are on their way at the same time; \
+ one that its portal lets wait for more than three seconds counts no longer.",
+            ),
+            "256",
+            &requests,
+        );
         let request_timeout = section.or(
             Named(
                 "request_timeout",
@@ -77,6 +89,7 @@ impl Fetch {
             limit_max: u32::try_from(limit_max?).ok()?,
             poll_min: poll_min?,
             poll_max: poll_max?,
+            concurrency: usize::try_from(concurrency?).ok()?,
             request_timeout: request_timeout?,
             response_limit: response_limit?,
         })

@@ -31,6 +31,7 @@ use crate::{
     registry::{Grant, PortalRecord, RegistryError},
     runner::{
         Command, Runner,
+        gate::Urgency,
         session::{Obstacle, Session},
         standing::Reason,
         status::Status,
@@ -111,17 +112,9 @@ impl Portal {
         let plan = known.as_ref().map_or(Plan::Auto, |known| known.plan);
         let spare = known.and_then(|known| known.refresh_token);
         let shared = &parts.shared;
-        let tokens = Tokens::new(
-            record,
-            spare,
-            parts.app.clone(),
-            parts.client.clone(),
-            parts.registry.clone(),
-            shared.metrics.clone(),
-            shared.clock,
-        );
-        let (client, metrics) = (parts.client.clone(), shared.metrics.clone());
-        let session = Session::new(id.clone(), &domain, client, tokens, bucket(plan), metrics, shared.clock);
+        let tokens =
+            Tokens::new(record, spare, parts.app.clone(), parts.client.clone(), parts.registry.clone(), shared);
+        let session = Session::new(id.clone(), &domain, parts.client.clone(), tokens, bucket(plan), shared);
         if removed {
             session.standing().remove();
         } else if held {
@@ -325,7 +318,7 @@ impl Task {
         for queue in &parts.queues {
             // Lists and changes nothing; it takes the same right as the bridge's own calls: an administrator's.
             let look = Exchange { clears: Vec::new(), read: Some(Read::Scan { after: None, pages: 1 }) };
-            let may = match session.exchange(&queue.connector, &look).await.read {
+            let may = match session.exchange(&queue.connector, &look, Urgency::Due).await.read {
                 ReadAnswer::Listed { .. } => Ok("granted".to_owned()),
                 _ => {
                     let seen = session.standing().snapshot();

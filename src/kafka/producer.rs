@@ -8,6 +8,7 @@ mod batch;
 mod enqueue;
 mod lane;
 mod native;
+mod room;
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,7 @@ use std::{
 
 use tokio::{task::spawn_blocking, time};
 
-use self::{batch::Batch, enqueue::Enqueue, lane::Lane, native::Shared};
+use self::{batch::Batch, enqueue::Enqueue, lane::Lane, native::Shared, room::Room};
 use super::{
     counters::{Counters, Failure},
     health::Health,
@@ -58,6 +59,7 @@ struct Inner {
     common: Lane,
     /// The way of records that have to be alone in their batch: a producer of its own, since all queues share the other.
     single: Lane,
+    room: Room,
     topics: Topics,
     closed: AtomicBool,
     /// The probing thread ends when this is dropped.
@@ -77,7 +79,9 @@ impl Producer {
     /// What librdkafka does not accept: a missing file, a combination of options.
     pub fn new(kafka: &Kafka) -> Result<Self, ProducerError> {
         let shared = Shared::new();
-        let common = Lane::new(options::producer(kafka), &shared);
+        let common = options::producer(kafka);
+        let room = Room::new(&common);
+        let common = Lane::new(common, &shared);
         common.sound().map_err(|error| ProducerError(reason(&error)))?;
         let single = Lane::new(options::single(kafka), &shared);
         let (probing, stopped) = sync_channel(1);
@@ -86,6 +90,7 @@ impl Producer {
             shared,
             common,
             single,
+            room,
             topics: Topics::new(kafka),
             closed: AtomicBool::new(false),
             _probing: probing,

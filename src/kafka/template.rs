@@ -3,7 +3,7 @@
 //! A template that exists can be rendered for every event; whatever is wrong with one is found when it is parsed. The
 //! configuration checks and `tap` use the same types as the producer.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
@@ -16,11 +16,11 @@ const DIGEST_CHARS: usize = 16;
 
 /// A template of topic names; placeholders `{entity}`, `{event}`, `{member_id}`, `{connector}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicTemplate(Vec<Part>);
+pub struct TopicTemplate(Arc<[Part]>);
 
 /// A template of record keys; the placeholders of a topic and `{id}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyTemplate(Vec<Part>);
+pub struct KeyTemplate(Arc<[Part]>);
 
 /// What placeholders stand for.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,7 @@ impl TopicTemplate {
     /// Whether `topic` could have been made from this template (a shortened name is matched by its text alone).
     pub fn matches(&self, topic: &str) -> bool {
         let mut pieces = vec![String::new()];
-        for part in &self.0 {
+        for part in self.0.iter() {
             match (part, pieces.last_mut()) {
                 (Part::Text(text), Some(last)) => last.extend(text.chars().map(topic_char)),
                 _ => pieces.push(String::new()),
@@ -144,7 +144,7 @@ impl fmt::Display for Field {
     }
 }
 
-fn parse(text: &str, allowed: &[Field]) -> Result<Vec<Part>, TemplateFault> {
+fn parse(text: &str, allowed: &[Field]) -> Result<Arc<[Part]>, TemplateFault> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
@@ -165,7 +165,7 @@ fn parse(text: &str, allowed: &[Field]) -> Result<Vec<Part>, TemplateFault> {
     if !rest.is_empty() {
         parts.push(Part::Text(rest.to_owned()));
     }
-    if parts.is_empty() { Err(TemplateFault::Empty) } else { Ok(parts) }
+    if parts.is_empty() { Err(TemplateFault::Empty) } else { Ok(parts.into()) }
 }
 
 fn render(parts: &[Part], fields: Fields<'_>) -> String {

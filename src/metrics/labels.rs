@@ -62,6 +62,8 @@ labels! {
         Query = "query_limit",
         /// The portal said `OPERATION_TIME_LIMIT`.
         OperationTime = "operation_time",
+        /// `fetch.concurrency`: so many requests are on their way already.
+        Concurrency = "concurrency",
     }
     /// How a token refresh ended.
     Refresh {

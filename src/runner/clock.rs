@@ -10,6 +10,10 @@ use crate::protocol::types::Millis;
 /// Waits are made longer by up to this part, so that queues that failed together do not come back together.
 const JITTER: f64 = 0.1;
 
+/// How much shorter than the configured one the longest wait of an idle queue may be. Waits of one length would keep
+/// queues together that an outage has brought together; of different lengths, they have drifted apart after some polls.
+const SHORTER: f64 = 0.2;
+
 /// Milliseconds since this clock was made; it never goes back, whatever happens to the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -42,6 +46,12 @@ impl Clock {
             tokio::time::sleep(wait.mul_f64(1.0 + jitter).min(Duration::from_secs(u64::from(u32::MAX)))).await;
         }
     }
+}
+
+/// A longest wait of a queue's own, somewhat shorter than the one for all.
+pub fn own_wait(longest: Millis) -> Millis {
+    let part = 1.0 - rand::rng().random_range(0.0..=SHORTER);
+    millis(Duration::from_millis(longest.0).mul_f64(part))
 }
 
 /// The wall clock in seconds since 1970.

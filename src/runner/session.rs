@@ -9,7 +9,9 @@ use std::{
 };
 
 use super::{
+    Shared,
     clock::{Clock, millis, unix_now},
+    gate::{Gate, Pace, Urgency},
     standing::{Reason, Standing},
     tokens::{NoToken, Tokens},
 };
@@ -68,6 +70,8 @@ pub struct Session {
     metrics: Arc<Metrics>,
     series: PortalSeries,
     clock: Clock,
+    gate: Arc<Gate>,
+    pace: Pace,
 }
 
 impl Session {
@@ -78,12 +82,23 @@ impl Session {
         client: Client,
         tokens: Tokens,
         bucket: Option<Bucket>,
-        metrics: Arc<Metrics>,
-        clock: Clock,
+        shared: &Shared,
     ) -> Self {
         let (domain, bucket) = (Mutex::new(domain.into()), Mutex::new(bucket));
-        let series = metrics.by_portal().of(portal.as_str());
-        Self { portal, domain, client, tokens, standing: Standing::new(), bucket, metrics, series, clock }
+        let series = shared.metrics.by_portal().of(portal.as_str());
+        Self {
+            portal,
+            domain,
+            client,
+            tokens,
+            standing: Standing::new(),
+            bucket,
+            metrics: shared.metrics.clone(),
+            series,
+            clock: shared.clock,
+            gate: shared.gate.clone(),
+            pace: Pace::default(),
+        }
     }
 
     /// Whether the portal is served.
@@ -147,9 +162,9 @@ impl Session {
     }
 
     /// One exchange of a queue. Never fails: what goes wrong is in the answer.
-    pub async fn exchange(&self, connector: &Connector, exchange: &Exchange) -> Answer<Row> {
+    pub async fn exchange(&self, connector: &Connector, exchange: &Exchange, urgency: Urgency) -> Answer<Row> {
         let call = |access: Access| async move { self.client.exchange(&access, connector, exchange).await };
-        match self.call(Call::Exchange, call).await {
+        match self.call_as(urgency, Call::Exchange, call).await {
             Ok(exchanged) => {
                 let mut answer = exchanged.answer;
                 if exchanged.unreadable > 0 {
@@ -184,11 +199,19 @@ impl Session {
         }
     }
 
-    /// Any call that needs an access token: within the budget, with one refresh if the token is refused.
+    /// A call that is due and that nobody waits for.
     ///
     /// # Errors
     /// What kept it from working.
     pub async fn call<T, F>(&self, kind: Call, call: impl Fn(Access) -> F) -> Result<T, Obstacle>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        self.call_as(Urgency::Due, kind, call).await
+    }
+
+    /// Any call that needs an access token: within the budgets, with one refresh if the token is refused.
+    async fn call_as<T, F>(&self, urgency: Urgency, kind: Call, call: impl Fn(Access) -> F) -> Result<T, Obstacle>
     where
         F: Future<Output = Result<T, CallError>>,
     {
@@ -200,9 +223,14 @@ impl Session {
         loop {
             let (generation, access) = got.map_err(|none| self.no_token(&none))?;
             self.permit().await;
-            let timer = self.metrics.rest_request_seconds.with_label_values(&[kind.as_str()]).start_timer();
-            let result = call(access).await;
-            timer.observe_duration();
+            let seconds = self.metrics.rest_request_seconds.with_label_values(&[kind.as_str()]);
+            let request = async {
+                let timer = seconds.start_timer();
+                let result = call(access).await;
+                timer.observe_duration();
+                result
+            };
+            let result = self.gate.pass(&self.pace, urgency, || self.waited(Limit::Concurrency), request).await;
             let outcome = result.as_ref().map_or_else(outcome_of, |_| CallOutcome::Done);
             self.metrics.rest_requests.with_label_values(&[kind.as_str(), outcome.as_str()]).inc();
             self.series.requested();

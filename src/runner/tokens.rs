@@ -13,7 +13,11 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
-use super::clock::{Clock, unix_now};
+use super::{
+    Shared,
+    clock::{Clock, unix_now},
+    gate::Gate,
+};
 use crate::{
     bitrix::{
         client::{Access, Client},
@@ -74,11 +78,12 @@ pub struct Tokens {
 }
 
 struct Edges {
-    app: App,
+    app: Arc<App>,
     client: Client,
     registry: Registry,
     metrics: Arc<Metrics>,
     clock: Clock,
+    gate: Arc<Gate>,
     /// How often the OAuth server was asked.
     asked: AtomicU64,
 }
@@ -88,18 +93,18 @@ impl Tokens {
     pub fn new(
         record: PortalRecord,
         spare: Option<SecretString>,
-        app: App,
+        app: Arc<App>,
         client: Client,
         registry: Registry,
-        metrics: Arc<Metrics>,
-        clock: Clock,
+        shared: &Shared,
     ) -> Self {
         // Presented twice, a token that the server has rejected tells it of a thief.
         let stored = record.refresh_token.as_ref().map(ExposeSecret::expose_secret);
         let spare = spare.filter(|spare| stored != Some(spare.expose_secret()));
         let inner =
             Inner { machine: Token::new(), record, granted: None, spare, trouble: None, closed: false, retired: false };
-        let edges = Edges { app, client, registry, metrics, clock, asked: AtomicU64::new(0) };
+        let (metrics, clock, gate) = (shared.metrics.clone(), shared.clock, shared.gate.clone());
+        let edges = Edges { app, client, registry, metrics, clock, gate, asked: AtomicU64::new(0) };
         Self { inner: Arc::new(Mutex::new(inner)), edges: Arc::new(edges) }
     }
 
@@ -136,9 +141,15 @@ impl Tokens {
 
     /// In a task of its own: whoever waits may be stopped, a refresh under way must not be.
     async fn drive(&self, input: Option<Input>) -> Result<(Generation, Access), NoToken> {
+        let asked = self.edges.asked.load(Relaxed);
+        let usable = self.inner.lock().await.usable();
+        if let Some(access) = usable.filter(|(usable, _)| !refuses(input, *usable)) {
+            return Ok(access);
+        }
         let (inner, edges) = (self.inner.clone(), self.edges.clone());
-        let asked = edges.asked.load(Relaxed);
         let task = tokio::spawn(async move {
+            // Before the portal's own turn: a stop that settles the tokens of all portals must not wait for this.
+            let _turn = edges.gate.refresh().await;
             let mut inner = inner.lock().await;
             if let Some(access) = inner.usable().filter(|(usable, _)| !refuses(input, *usable)) {
                 return Ok(access);

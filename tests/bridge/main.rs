@@ -8,6 +8,7 @@ mod bindings;
 mod cycles;
 mod flow;
 mod health;
+mod isolation;
 mod kafka;
 mod life;
 mod limits;

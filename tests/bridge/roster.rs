@@ -11,6 +11,7 @@ use secrecy::ExposeSecret as _;
 use super::stage::{PATIENCE, Running, Setup, Stage, grant, id, tick};
 
 const UNCONFIGURED: Setup<'static> = Setup {
+    brokers: 1,
     portals: 1,
     configured: 0,
     limits: b24kafka::sim::Limits::UNLIMITED,

@@ -28,6 +28,8 @@ pub const ADMIN_TOKEN: &str = "stage-hand";
 #[derive(Clone, Debug)]
 pub struct Setup<'a> {
     pub portals: usize,
+    /// Brokers of the mock cluster.
+    pub brokers: i32,
     /// How many of them the configuration names.
     pub configured: usize,
     pub limits: Limits,
@@ -44,7 +46,16 @@ pub struct Setup<'a> {
 impl Default for Setup<'_> {
     fn default() -> Self {
         let (portals, configured) = (1, usize::MAX);
-        Self { portals, configured, limits: Limits::UNLIMITED, plan: "unlimited", queues: "", fetch: "", kafka: "" }
+        Self {
+            portals,
+            configured,
+            brokers: 1,
+            limits: Limits::UNLIMITED,
+            plan: "unlimited",
+            queues: "",
+            fetch: "",
+            kafka: "",
+        }
     }
 }
 
@@ -74,7 +85,7 @@ impl Stage {
     pub async fn new(setup: Setup<'_>) -> Self {
         let options = Options { portals: setup.portals, limits: setup.limits.clone(), ..Options::default() };
         let sim = Sim::start(options).await.expect("a simulator");
-        let broker = MockCluster::new(1).expect("a mock broker");
+        let broker = MockCluster::new(setup.brokers).expect("a mock broker");
         // The mock broker knows no admin requests, and takes up to a second for each of these.
         for entity in ENTITIES {
             broker.create_topic(&format!("bitrix24.{entity}"), 2, 1).expect("a topic");

@@ -47,6 +47,7 @@ impl Stand {
             limit_max: 1000,
             poll_min: second,
             poll_max: second,
+            concurrency: 8,
             request_timeout,
             response_limit,
         };

@@ -91,6 +91,11 @@ impl Bridge {
         }
     }
 
+    /// Where its admin listener is.
+    pub fn admin(&self) -> String {
+        format!("127.0.0.1:{}", self.admin)
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.process.as_ref().expect("a running bridge").id()

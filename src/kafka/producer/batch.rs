@@ -8,7 +8,7 @@ use std::sync::{
     },
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::kafka::counters::Failure;
 
@@ -34,6 +34,8 @@ pub struct Batch {
 pub struct Ticket {
     batch: Arc<Batch>,
     slot: usize,
+    /// The record's room in its topic's part of the queue.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Batch {
@@ -46,10 +48,10 @@ impl Batch {
         })
     }
 
-    /// A ticket for the record of one slot.
-    pub fn ticket(self: &Arc<Self>, slot: usize) -> Box<Ticket> {
+    /// A ticket for the record of one slot, which gives the record's room back when it comes back.
+    pub fn ticket(self: &Arc<Self>, slot: usize, room: Option<OwnedSemaphorePermit>) -> Box<Ticket> {
         self.pending.fetch_add(1, AcqRel);
-        Box::new(Ticket { batch: Arc::clone(self), slot })
+        Box::new(Ticket { batch: Arc::clone(self), slot, _room: room })
     }
 
     /// No more tickets will be written.
@@ -111,7 +113,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_dropped_is_not_delivered() {
         let batch = Batch::new(4);
-        let tickets: Vec<_> = (0..3).map(|slot| batch.ticket(slot)).collect();
+        let tickets: Vec<_> = (0..3).map(|slot| batch.ticket(slot, None)).collect();
         batch.seal();
         let waiting = tokio::spawn({
             let batch = Arc::clone(&batch);
@@ -132,7 +134,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_is_not_done_before_it_is_sealed() {
         let batch = Batch::new(1);
-        batch.ticket(0).settle(Ok(()));
+        batch.ticket(0, None).settle(Ok(()));
         let mut waiting = Box::pin(batch.wait());
         tokio::select! {
             biased;

@@ -10,12 +10,13 @@ use std::{
 };
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use tokio::time;
+use tokio::{sync::Semaphore, time};
 
 use super::{
     Inner,
     batch::{Batch, Ticket},
     native::{Generation, Shared},
+    room,
 };
 use crate::kafka::{counters::Failure, record::Record};
 
@@ -29,6 +30,8 @@ pub(super) struct Enqueue<'a> {
     /// The producers that records have gone to: the common one and that of records alone.
     generations: [Option<Arc<Generation>>; 2],
     batch: &'a Arc<Batch>,
+    /// The room of each topic.
+    rooms: HashMap<&'a str, Arc<Semaphore>>,
     /// Topics that nothing goes to any more, so that nothing overtakes what failed.
     barred: HashMap<&'a str, Failure>,
     /// Nothing at all goes any more.
@@ -40,7 +43,7 @@ struct Waiting<'a>(&'a Shared);
 
 impl<'a> Enqueue<'a> {
     pub fn new(inner: &'a Inner, batch: &'a Arc<Batch>, barred: HashMap<&'a str, Failure>) -> Self {
-        Self { inner, generations: [None, None], batch, barred, stopped: None }
+        Self { inner, generations: [None, None], batch, rooms: HashMap::new(), barred, stopped: None }
     }
 
     /// Enqueues all records in order; what cannot be is settled in the batch.
@@ -66,6 +69,8 @@ impl<'a> Enqueue<'a> {
 
     /// Enqueues one record, waiting for room if there is none.
     async fn one(&mut self, record: &'a Record, tombstone: bool, slot: usize) -> Result<(), Failure> {
+        let topic = record.topic.as_str();
+        let room = room::take(self.rooms.entry(topic).or_insert_with(|| self.inner.room.of(topic))).await;
         if self.inner.closed.load(Relaxed) {
             self.stopped = Some(Failure::Other);
             return Err(Failure::Other);
@@ -74,7 +79,7 @@ impl<'a> Enqueue<'a> {
             Ok(generation) => generation,
             Err(error) => return Err(self.refused(record, None, &error)),
         };
-        match generation.send(record, tombstone, self.batch.ticket(slot)) {
+        match generation.send(record, tombstone, self.batch.ticket(slot, room)) {
             Ok(()) => Ok(()),
             Err((KafkaError::MessageProduction(Code::QueueFull), ticket)) => {
                 let sent = self.when_there_is_room(&generation, record, tombstone, ticket).await;
