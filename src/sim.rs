@@ -86,6 +86,8 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// The time zone of every portal in minutes east of Greenwich.
     pub zone_minutes: i32,
+    /// Host and port by which others reach it, where that is not the address that it listens on: in a container.
+    pub name: Option<String>,
     /// Each portal at a loopback address of its own, as real portals have hosts of their own: a client cannot use a
     /// connection for two of them.
     pub own_hosts: bool,
@@ -95,8 +97,16 @@ impl Default for Options {
     /// One portal on a free loopback port, without limits and faults, in UTC+3 as most portals are.
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let limits = Limits::UNLIMITED;
-        Self { listen, portals: 1, seed: 1, limits, faults: Vec::new(), zone_minutes: 180, own_hosts: false }
+        Self {
+            listen,
+            portals: 1,
+            seed: 1,
+            limits: Limits::UNLIMITED,
+            faults: Vec::new(),
+            zone_minutes: 180,
+            name: None,
+            own_hosts: false,
+        }
     }
 }
 
@@ -112,6 +122,8 @@ pub struct StartError {
 #[derive(Debug)]
 pub struct Sim {
     addr: SocketAddr,
+    /// How others reach the OAuth server.
+    name: String,
     world: Arc<World>,
     stop: watch::Sender<bool>,
 }
@@ -135,7 +147,9 @@ impl Sim {
                 listeners.push(bound?);
             }
         }
-        let portals = (0..options.portals).map(|n| Arc::new(portal(n, addr, &options))).collect();
+        let name = options.name.clone().unwrap_or_else(|| addr.to_string());
+        let host = |n| if options.own_hosts { SocketAddr::new(host(n), addr.port()).to_string() } else { name.clone() };
+        let portals = (0..options.portals).map(|n| Arc::new(portal(n, host(n), &options))).collect();
         let application = Application {
             id: "local.sim".to_owned(),
             secret: Hex(options.seed.to_be_bytes().repeat(2).try_into().unwrap_or([7; 16])).to_string(),
@@ -153,7 +167,7 @@ impl Sim {
         for listener in listeners {
             tokio::spawn(server::serve(listener, world.clone()));
         }
-        Ok(Self { addr, world, stop })
+        Ok(Self { addr, name, world, stop })
     }
 
     /// Where it listens.
@@ -163,7 +177,7 @@ impl Sim {
 
     /// The URL of the OAuth server.
     pub fn oauth_url(&self) -> String {
-        format!("http://{}/oauth/token/", self.addr)
+        format!("http://{}/oauth/token/", self.name)
     }
 
     /// `client_id` of the application.
@@ -204,15 +218,14 @@ fn host(number: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, high.saturating_add(1), middle, low))
 }
 
-fn portal(number: usize, addr: SocketAddr, options: &Options) -> Shared {
-    let addr = if options.own_hosts { SocketAddr::new(host(number), addr.port()) } else { addr };
+fn portal(number: usize, domain: String, options: &Options) -> Shared {
     let clock = Clock::new();
     let mut state = State::new(number, options.seed, options.zone_minutes, clock.now());
     state.limits = options.limits.clone();
     options.faults.iter().cloned().for_each(|fault| state.faults.add(fault));
     Shared {
-        endpoint: format!("http://{addr}/p/{number}/rest/"),
-        domain: addr.to_string(),
+        endpoint: format!("http://{domain}/p/{number}/rest/"),
+        domain,
         clock,
         state: Mutex::new(state),
         changed: Notify::new(),

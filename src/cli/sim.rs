@@ -3,9 +3,10 @@
 use std::{io::Write, net::SocketAddr, path::PathBuf, time::Duration};
 
 use secrecy::ExposeSecret as _;
+use url::Url;
 
 use super::{failure::Failure, output, signal::Signals};
-use crate::sim::{self, Fault, Options, Portal};
+use crate::sim::{self, Fault, Options, Portal, Totals};
 
 /// Portals whose whole configuration is printed; of more only a line each is.
 const SHOWN: usize = 3;
@@ -20,6 +21,9 @@ pub(super) struct Sim {
     /// Where it listens
     #[arg(long, value_name = "A", default_value = "127.0.0.1:8024")]
     pub listen: SocketAddr,
+    /// Host and port by which others reach it, where that is not where it listens: in a container, "sim:8024"
+    #[arg(long, value_name = "HOST:PORT", value_parser = name, conflicts_with = "own_hosts")]
+    pub name: Option<String>,
     /// How many portals it plays
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub portals: u32,
@@ -45,6 +49,13 @@ fn faults(text: &str) -> Result<Script, sim::FaultError> {
     sim::parse_faults(text).map(Script)
 }
 
+/// Something that stands between `http://` and a path, and is nothing more.
+fn name(text: &str) -> Result<String, &'static str> {
+    let url = Url::parse(&format!("http://{text}/")).map_err(|_| "it is no host with a port")?;
+    let plain = url.username().is_empty() && url.path() == "/" && url.query().or(url.fragment()).is_none();
+    if plain { Ok(text.to_owned()) } else { Err("it is more than a host with a port") }
+}
+
 impl Sim {
     pub fn run(self) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -56,7 +67,8 @@ impl Sim {
         let portals = usize::try_from(self.portals).unwrap_or(usize::MAX);
         let faults = self.faults.clone().map(|script| script.0).unwrap_or_default();
         let (seed, own_hosts) = (rand::random(), self.own_hosts);
-        let options = Options { listen: self.listen, portals, seed, faults, own_hosts, ..Options::default() };
+        let name = self.name.clone();
+        let options = Options { listen: self.listen, portals, seed, faults, name, own_hosts, ..Options::default() };
         let sim = sim::Sim::start(options).await?;
         if let Some(file) = &self.configuration {
             std::fs::write(file, sim.configuration("unlimited", usize::MAX))?;
@@ -67,6 +79,7 @@ impl Sim {
             () = self.act(&portals) => {}
             () = signals.next() => {}
         }
+        output::write(|out| account(&portals, out))?;
         Ok(())
     }
 
@@ -95,4 +108,22 @@ fn describe(sim: &sim::Sim, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "# and {}, refresh token {}", portal.endpoint(), portal.refresh_token().expose_secret())?;
     }
     Ok(())
+}
+
+/// What became of the rows, at the end. Rows that a `get` deleted, or that the portal purged, are lost to everyone.
+fn account(portals: &[Portal], out: &mut dyn Write) -> std::io::Result<()> {
+    let mut all = Totals::default();
+    for totals in portals.iter().map(Portal::totals) {
+        all.rows += totals.rows;
+        all.cleared += totals.cleared;
+        all.free += totals.free;
+        all.reserved += totals.reserved;
+        all.errors += totals.errors;
+        all.lost += totals.got + totals.lost;
+    }
+    writeln!(
+        out,
+        "# of {} rows {} were cleared, {} are free, {} reserved, {} set aside as errors, {} lost",
+        all.rows, all.cleared, all.free, all.reserved, all.errors, all.lost,
+    )
 }

@@ -43,6 +43,25 @@ fn it_prints_a_configuration_that_a_bridge_can_use_and_ends_on_a_signal() {
 }
 
 #[test]
+fn it_goes_by_the_name_it_is_given_and_says_at_the_end_what_became_of_the_rows() {
+    let args = ["sim", "--listen", "127.0.0.1:0", "--name", "sim.example:8024", "--rate", "1000"];
+    let mut sim = Guarded::spawn(command(&args, &[]).stdout(Stdio::piped()));
+    let mut lines = BufReader::new(sim.child().stdout.take().expect("piped")).lines().map(|line| line.expect("a line"));
+    let head: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("plan")).collect();
+    assert!(head.contains(&"oauth_url = \"http://sim.example:8024/oauth/token/\"".to_owned()), "{head:?}");
+    assert!(head.contains(&"endpoint = \"http://sim.example:8024/p/0/rest/\"".to_owned()), "{head:?}");
+    sim.signal(Signal::Term);
+    let account = lines.last().expect("an account");
+    let numbers: Vec<u64> = account.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [rows, rest @ ..] = numbers.as_slice() else { panic!("{account}") };
+    assert_eq!(rest, [0, *rows, 0, 0, 0], "nobody has read, whatever there is: {account}");
+    assert_eq!(sim.wait(Duration::from_secs(20)).and_then(|status| status.code()), Some(0));
+    for wrong in ["", "sim:port", "user@sim:1", "sim:1/path"] {
+        assert_eq!(run(&["sim", "--name", wrong], &[]).code, Some(2), "{wrong}");
+    }
+}
+
+#[test]
 fn faults_that_cannot_be_read_and_addresses_that_are_taken_are_said() {
     let ran = run(&["sim", "--faults", "lost-answers=much"], &[]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
