@@ -10,7 +10,7 @@ ARGS ?=
 # One tier of tests is one file (or directory) in tests/; none can be forgotten here.
 TIERS := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 # These start brokers of their own: one test at a time, or two cores and a few GiB are not enough.
-SERIAL := harness kafka container prometheus chaos
+SERIAL := harness kafka prometheus chaos
 # These print figures that are worth seeing each time.
 TELLING := model properties chaos
 
@@ -19,6 +19,13 @@ KAFKA_SRC := tests/support/kafka
 
 TOOLS := target/tools
 CHART_TESTS := tests/chart
+
+# A package of its own: what talks to container engines is no part of what everybody builds.
+CONTAINER := --manifest-path tests/container/Cargo.toml
+CONTAINER_TARGET := --target-dir target/container
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p;T;q' Cargo.toml)
+IMAGE ?= b24kafka:$(VERSION)
 
 .PHONY: help
 help: ## list the targets
@@ -46,6 +53,8 @@ test: kafka ## all tiers of tests, real Apache Kafka included
 		case " $(TELLING) " in *" $$tier "*) options="$$options --nocapture" ;; esac; \
 		run --test "$$tier" -- $$options; \
 	done; \
+	echo; echo "=== container-test (begins at $$SECONDS s)"; \
+	$(MAKE) --no-print-directory container-test || failed="$$failed container-test"; \
 	if [ -n "$$failed" ]; then echo "failed tiers:$$failed" >&2; exit 1; fi
 
 .PHONY: check
@@ -61,14 +70,17 @@ build: ## the optimised binary, target/release/b24kafka
 .PHONY: fmt
 fmt: ## format the code
 	$(CARGO) fmt --all
+	$(CARGO) fmt $(CONTAINER)
 
 .PHONY: fmt-check
 fmt-check: ## is the code formatted?
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt $(CONTAINER) --check
 
 .PHONY: clippy
 clippy: ## lints on all targets
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked $(CONTAINER) $(CONTAINER_TARGET) --all-targets -- -D warnings
 
 .PHONY: doc
 doc: ## the crate's documentation, broken links refused
@@ -150,6 +162,17 @@ $(TOOLS)/ready: $(CHART_TESTS)/tools.sh $(CHART_TESTS)/requirements.txt
 	@nice $< $(TOOLS)
 	@touch $@
 
+# The program is built as the other tests build it, so that nothing is built twice.
+.PHONY: container-test
+container-test: kafka ## the image beside a Kafka on a container engine, which is started if there is none
+	@$(CARGO) test --locked --quiet --no-run --test cli
+	@$(CARGO) test --locked --quiet $(CONTAINER) $(CONTAINER_TARGET) -- --nocapture --test-threads=1 $(ARGS)
+
+.PHONY: image
+image: ## the container image from source (IMAGE=name:tag, ARGS="--build-arg RUNTIME=...")
+	DOCKER_BUILDKIT=1 docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse --short HEAD) \
+		-t $(IMAGE) $(ARGS) .
+
 .PHONY: doctor
 doctor: ## what this machine lacks, in one line
 	@missing=""; \
@@ -163,6 +186,7 @@ doctor: ## what this machine lacks, in one line
 		[ "$${major:-0}" -ge 17 ] || missing="$$missing java>=17"; \
 	fi; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
+	[ -n "$${DOCKER_HOST:-}" ] || [ -S /var/run/docker.sock ] || command -v dockerd >/dev/null || missing="$$missing docker"; \
 	if [ -n "$$missing" ]; then \
 		echo "missing:$$missing - on Debian: make install-deps; Rust: https://rustup.rs" >&2; exit 1; \
 	fi; \
@@ -174,6 +198,7 @@ install-deps: ## install what a Debian machine lacks (as root): C compiler, make
 	add cc build-essential; add make build-essential; add perl perl; add pkg-config pkg-config; \
 	add javac openjdk-17-jdk-headless; add mvn maven; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3 python3-venv"; \
+	[ -n "$${DOCKER_HOST:-}" ] || [ -S /var/run/docker.sock ] || add dockerd "docker.io ca-certificates"; \
 	if [ -n "$$missing" ]; then \
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get update -q; \

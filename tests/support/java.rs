@@ -6,12 +6,18 @@ use std::{
     sync::OnceLock,
 };
 
-/// The repository.
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// Where a file of the test support is, from the root of the repository.
+const SUPPORT: &str = "tests/support/kafka";
+
+/// The repository: the package of these tests, or what that lies in.
+pub fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().find(|dir| dir.join(SUPPORT).is_dir()).expect("a package within the repository")
+}
 
 /// A file of the test support.
 pub fn support_file(name: &str) -> PathBuf {
-    Path::new(ROOT).join("tests/support/kafka").join(name)
+    root().join(SUPPORT).join(name)
 }
 
 /// `java` with Kafka and the reader on its class path.
@@ -20,7 +26,8 @@ pub fn java() -> Command {
     let mut command = Command::new("java");
     // Short-lived or small: the quick collector with few threads, and no file in /tmp for monitoring.
     command.args(["-XX:+UseSerialGC", "-XX:-UsePerfData", "-cp"]);
-    command.arg(format!("{ROOT}/target/kafka/classes:{ROOT}/target/kafka/libs/*"));
+    let kafka = root().join("target/kafka").display().to_string();
+    command.arg(format!("{kafka}/classes:{kafka}/libs/*"));
     command.stdin(Stdio::null());
     command
 }
@@ -50,7 +57,7 @@ fn prepare() {
         // Without the variables of an outer make, which might be the one that runs these tests.
         let make = Command::new("make")
             .args(["--silent", "kafka"])
-            .current_dir(ROOT)
+            .current_dir(root())
             .env_remove("MAKEFLAGS")
             .env_remove("MAKELEVEL")
             .stdin(Stdio::null())
