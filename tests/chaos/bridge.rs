@@ -15,6 +15,7 @@ use super::{
 async fn the_bridge_is_killed_at_random_points() {
     let broker = tokio::task::block_in_place(|| Broker::start(&Options::new()));
     let mut stage = Stage::new("bridge killed", &broker.bootstrap(), Setup::default()).await;
+    stage.bridge.record();
     let kills = plan::size(6, 60);
     let mut amid = 0;
     for _ in 0..kills {
@@ -36,6 +37,7 @@ async fn the_bridge_is_killed_at_random_points() {
 async fn the_bridge_freezes_for_longer_than_every_time_out() {
     let broker = tokio::task::block_in_place(|| Broker::start(&Options::new()));
     let mut stage = Stage::new("bridge frozen", &broker.bootstrap(), Setup::default()).await;
+    stage.bridge.record();
     stage.start();
     let freezes = plan::size(2, 12);
     for _ in 0..freezes {

@@ -10,6 +10,7 @@ use super::{
 async fn the_broker_is_killed_and_comes_back() {
     let mut broker = tokio::task::block_in_place(|| Broker::start(&Options::new()));
     let mut stage = Stage::new("broker killed", &broker.bootstrap(), Setup::default()).await;
+    stage.bridge.record();
     stage.start();
     let kills = plan::size(2, 12);
     for _ in 0..kills {

@@ -41,6 +41,7 @@ async fn portals_do_everything_wrong_at_once() {
     let broker = tokio::task::block_in_place(|| Broker::start(&Options::new()));
     let setup = Setup { portals: 3, ..Setup::default() };
     let mut stage = Stage::new("portal faults of every kind", &broker.bootstrap(), setup).await;
+    stage.bridge.record();
     stage.old_refreshes_are_right = true;
     for portal in stage.sim.portals() {
         // The answer to a refresh may be lost: the server takes the last token once more then.

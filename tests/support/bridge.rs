@@ -33,11 +33,16 @@ impl Bridge {
     /// record a trace, which is replayed in the end.
     pub fn configured(rest: &str) -> Self {
         let mut bridge = Self::with(rest, "", "info,b24kafka=debug");
-        bridge.recording = Some(Recording::new(bridge.dir.path().join("trace.jsonl")));
+        bridge.record();
         bridge
     }
 
-    /// One that logs what it logs by default, records nothing, and whose admin listener knows `token`.
+    /// What its processes do from now on is recorded, and replayed in the end.
+    pub fn record(&mut self) {
+        self.recording = Some(Recording::new(self.dir.path().join("trace.jsonl")));
+    }
+
+    /// One that logs what it logs by default, records nothing of itself, and whose admin listener knows `token`.
     pub fn quiet(rest: &str, token: &str) -> Self {
         Self::with(rest, &format!("token = \"{token}\""), "info")
     }
