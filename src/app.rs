@@ -1,9 +1,11 @@
 //! Wiring and lifetime: edges from the configuration, start, and a drain in order.
 
 pub mod broker;
+mod changes;
 pub mod check;
 mod health;
 mod names;
+mod portrait;
 pub mod view;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -127,6 +129,7 @@ impl App {
             portals: portals.clone(),
             heart: heart.clone(),
             token: config.admin.token.clone(),
+            allow_http: config.app.allow_http,
             silence: 2 * config.fetch.poll_max + config.fetch.request_timeout,
         });
         let (admin, serve) = admin::listen(config.admin.listen, view).await?;
@@ -270,7 +273,13 @@ fn queue_plans(config: &Config) -> Result<Vec<QueuePlan>, AppError> {
     let key = KeyTemplate::parse(&config.kafka.key)?;
     let plan = |queue: &crate::config::queues::Queue| {
         let topic = TopicTemplate::parse(queue.topic.as_ref().unwrap_or(&config.kafka.topic))?;
-        Ok(QueuePlan { connector: queue.connector.clone(), events: queue.events.clone(), topic, key: key.clone() })
+        Ok(QueuePlan {
+            connector: queue.connector.clone(),
+            events: queue.events.clone(),
+            unbind_others: queue.unbind_others,
+            topic,
+            key: key.clone(),
+        })
     };
     config.queues.iter().map(plan).collect()
 }

@@ -7,6 +7,7 @@ pub mod bindings;
 pub mod catalogue;
 pub mod client;
 pub mod error;
+pub mod errors;
 pub mod exchange;
 pub mod features;
 pub mod hosts;

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, path::Path};
 pub use self::{
     fault::{Fault, Faults, Place},
     reader::Key,
-    secret::from_file as secret_in,
+    secret::{from_file as secret_in, from_reader as secret_from},
     source::environment,
 };
 use self::{

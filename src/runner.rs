@@ -6,9 +6,12 @@
 
 pub mod clock;
 pub mod gate;
+pub mod limits;
+mod publishing;
 pub mod session;
 pub mod standing;
 pub mod status;
+pub mod sweep;
 pub mod tokens;
 pub mod trace;
 
@@ -18,26 +21,21 @@ use tokio::sync::mpsc;
 
 pub use crate::protocol::queue::Settings;
 use crate::{
-    kafka::{
-        producer::Producer,
-        record::{Marks, Record, Recorder},
-    },
-    metrics::{
-        Metrics,
-        labels::{ProduceFailure, Stage},
-    },
+    kafka::{producer::Producer, record::Recorder},
+    metrics::Metrics,
     protocol::{
-        exchange::{Answer, ReadAnswer},
+        exchange::{Answer, Exchange, LIST_PAGE, Read, ReadAnswer},
         invariants,
         ledger::Publication,
-        queue::{Action, Fact, Input, Queue, Received},
-        types::{Body, Connector, Delivery, Hindrance, Millis, Refusal, Row, RowId},
+        queue::{Action, Input, Queue},
+        types::{Connector, Delivery, Hindrance, Millis, Row, RowId},
     },
 };
 use clock::{Clock, unix_seconds};
 use gate::{Gate, Urgency};
+use publishing::{Tally, failures, receive, record};
 use session::Session;
-use status::Status;
+use status::{LastRead, Status};
 use trace::{Trace, Tracer};
 
 /// What somebody outside wants of a queue.
@@ -68,6 +66,8 @@ pub struct Runner {
     metrics: Arc<Metrics>,
     clock: Clock,
     status: Arc<Status>,
+    /// When the request that is under way was sent, in seconds since 1970, and how many rows it may bring.
+    asked: Option<(f64, usize)>,
     /// Writes down what the machine sees; `None` without a trace.
     tracer: Option<Tracer>,
     /// Somebody has said so since the last exchange.
@@ -127,6 +127,7 @@ impl Runner {
             metrics: shared.metrics.clone(),
             clock: shared.clock,
             status,
+            asked: None,
             tracer,
             woken: false,
             actions: Vec::new(),
@@ -183,7 +184,10 @@ impl Runner {
 
     /// One step of the machine, and all that it asks for.
     fn feed(&mut self, input: Input) -> Option<Doing> {
-        let failed = failures(&input);
+        let failed = match &input {
+            Input::Delivered(reports) => failures(reports.iter().map(|(_, delivery)| delivery)),
+            _ => Vec::new(),
+        };
         let brought = match &input {
             Input::Exchanged(Answer { read: ReadAnswer::Reserved { rows, .. }, .. }) => Some(rows.len()),
             Input::Exchanged(Answer { read: ReadAnswer::Listed { rows, .. }, .. }) => Some(rows.len()),
@@ -191,6 +195,9 @@ impl Runner {
         };
         let exchanged = matches!(input, Input::Exchanged(_));
         self.woken |= matches!(input, Input::Wake | Input::Resume | Input::Drain);
+        if exchanged {
+            self.tell_read(brought);
+        }
         let mut actions = std::mem::take(&mut self.actions);
         let now = self.clock.now();
         let traced = self.tracer.as_mut().and_then(|tracer| tracer.before(&self.queue, &input));
@@ -199,7 +206,16 @@ impl Runner {
             tracer.after(now, input, &actions);
         }
         debug_assert_eq!(invariants::check(&self.queue, &actions), Ok(()));
-        self.count(&actions, brought, &failed);
+        let tally = Tally {
+            metrics: &self.metrics,
+            rows: &self.rows,
+            session: &self.session,
+            connector: &self.connector,
+            dead_letter_topic: &self.dead_letter_topic,
+        };
+        let facts =
+            actions.iter().filter_map(|action| if let Action::Note(fact) = action { Some(*fact) } else { None });
+        tally.count(facts, brought, &failed);
         if exchanged {
             let ledger = self.queue.ledger();
             self.rows.retain(|id, _| ledger.contains(*id));
@@ -214,11 +230,12 @@ impl Runner {
             }
         }
         self.actions = actions;
-        self.status.update(&self.queue);
+        self.status.update(&self.queue, now);
         if let Some(exchange) = exchange {
             for id in exchange.clears.iter().flat_map(|clear| clear.ids.as_slice()) {
                 self.rows.remove(id);
             }
+            self.ask(&exchange);
             let (session, connector) = (self.session.clone(), self.connector.clone());
             // Confirmations of a queue that is brought to rest read nothing.
             let urgent = std::mem::take(&mut self.woken) || exchange.read.is_none();
@@ -232,6 +249,23 @@ impl Runner {
         }
         self.follow();
         Some(self.publish(&publications))
+    }
+
+    /// A request is sent; what it may bring is remembered for whoever asks.
+    fn ask(&mut self, exchange: &Exchange) {
+        let most = match exchange.read {
+            Some(Read::Reserve { limit }) => usize::try_from(limit).unwrap_or(usize::MAX),
+            Some(Read::Scan { pages, .. }) => usize::from(pages) * LIST_PAGE,
+            None => usize::MAX,
+        };
+        self.asked = Some((unix_seconds(), most));
+    }
+
+    /// The request was answered, and its read has brought so many rows.
+    fn tell_read(&mut self, brought: Option<usize>) {
+        let (Some(rows), Some((asked, most))) = (brought, self.asked.take()) else { return };
+        let at = unix_seconds();
+        self.status.read(LastRead { at, rows, took: (at - asked).max(0.0), full: rows >= most });
     }
 
     /// Records tell where the portal is now.
@@ -251,8 +285,7 @@ impl Runner {
             match self.rows.get(&publication.row) {
                 Some(row) => {
                     ids.push(publication.row);
-                    let record = self.record(row, publication);
-                    records.push(Record { alone: record.alone || publication.alone, ..record });
+                    records.push(record(&self.recorder, &self.dead_letter_topic, row, publication));
                 }
                 // The machine and the rows disagree. Nothing was produced, so nothing may be acknowledged.
                 None => missing.push((publication.row, Delivery::Failed(Hindrance::Passing))),
@@ -270,134 +303,6 @@ impl Runner {
             Done::Delivered(reports.chain(missing).collect())
         })
     }
-
-    fn record(&self, row: &Row, publication: &Publication) -> Record {
-        let marks = Marks { redelivery: publication.redelivery, late: publication.late };
-        match (&row.body, publication.refused) {
-            (Body::Event(event), None) => self.recorder.record(row.id, event, marks),
-            (Body::Event(_), Some(reason)) => {
-                let detail = match reason {
-                    Refusal::TooLarge => "the record is larger than the producer or the topic allows",
-                    Refusal::InvalidRecord => "the broker refused the record",
-                    Refusal::MalformedRow => "the row cannot be read",
-                };
-                self.recorder.dead_letter(&self.dead_letter_topic, row, reason, detail)
-            }
-            (Body::Malformed(malformed), reason) => {
-                let reason = reason.unwrap_or(Refusal::MalformedRow);
-                self.recorder.dead_letter(&self.dead_letter_topic, row, reason, &malformed.detail)
-            }
-        }
-    }
-
-    /// Metrics and log of one step. The sums of conservation change as one.
-    fn count(&self, actions: &[Action], brought: Option<usize>, failed: &[(ProduceFailure, u64)]) {
-        let mut received: BTreeMap<&'static str, u64> = BTreeMap::new();
-        let mut acknowledged: BTreeMap<&'static str, u64> = BTreeMap::new();
-        let mut dead: Vec<Refusal> = Vec::new();
-        let (mut recovered, mut cleared, mut held) = (0, 0, 0_i64);
-        for action in actions {
-            let Action::Note(fact) = action else { continue };
-            match *fact {
-                Fact::Received { row, recovered: again_found, again } => {
-                    recovered += u64::from(again_found);
-                    if !again {
-                        *received.entry(self.entity(row)).or_default() += 1;
-                        held += 1;
-                    }
-                }
-                Fact::Acknowledged(row) => {
-                    *acknowledged.entry(self.entity(row)).or_default() += 1;
-                    held -= 1;
-                }
-                Fact::DeadLettered(row, reason) => {
-                    tracing::warn!(%row, reason = reason.as_str(), "a row went to the dead letters");
-                    dead.push(reason);
-                    held -= 1;
-                }
-                Fact::LetterRefused(row, reason) => {
-                    let (portal, topic) = (self.session.portal(), &*self.dead_letter_topic);
-                    tracing::error!(
-                        %portal, %row, topic, reason = reason.as_str(),
-                        "the dead-letter topic refuses a dead letter; its row stays reserved until the topic takes it",
-                    );
-                }
-                Fact::Cleared(rows) => cleared += rows as u64,
-                Fact::UnknownGet | Fact::WakeUpsMissed | Fact::WakeUpsBack => self.tell(*fact),
-            }
-        }
-        let m = &self.metrics;
-        if held != 0 || !received.is_empty() || !acknowledged.is_empty() || !dead.is_empty() {
-            m.flow(|m| {
-                for (entity, rows) in &received {
-                    m.rows_received.with_label_values(&[entity]).inc_by(*rows);
-                }
-                for (entity, rows) in &acknowledged {
-                    m.records_acknowledged.with_label_values(&[entity]).inc_by(*rows);
-                }
-                for reason in &dead {
-                    m.dead_letters.with_label_values(&[reason.as_str()]).inc();
-                }
-                m.rows_held.add(held);
-                self.session.series().moved(received.values().sum(), held);
-            });
-        }
-        if !acknowledged.is_empty() {
-            m.succeeded(Stage::Produce);
-            self.observe_ages(actions);
-        }
-        if recovered > 0 {
-            m.rows_recovered.inc_by(recovered);
-            tracing::info!(rows = recovered, "found rows in a reservation that nobody held");
-        }
-        if cleared > 0 {
-            m.rows_cleared.inc_by(cleared);
-            m.succeeded(Stage::Clear);
-        }
-        if let Some(rows) = brought {
-            #[expect(clippy::cast_precision_loss, reason = "a count of rows of one answer")]
-            m.exchange_rows.observe(rows as f64);
-            m.succeeded(Stage::Fetch);
-        }
-        for (class, records) in failed {
-            m.produce_failures.with_label_values(&[class.as_str()]).inc_by(*records);
-        }
-    }
-
-    /// How late what was acknowledged in this step is.
-    fn observe_ages(&self, actions: &[Action]) {
-        let now = unix_seconds();
-        for action in actions {
-            if let Action::Note(Fact::Acknowledged(row)) = action
-                && let Some(Row { body: Body::Event(event), .. }) = self.rows.get(row)
-            {
-                #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit into 52 bits")]
-                self.metrics.event_age_seconds.observe((now - event.changed_at as f64).max(0.0));
-            }
-        }
-    }
-
-    /// A fact that is only for the log.
-    fn tell(&self, fact: Fact) {
-        let (portal, connector) = (self.session.portal(), self.connector.as_str());
-        match fact {
-            Fact::WakeUpsMissed => tracing::warn!(
-                %portal, connector,
-                "rows came that no wake-up announced: the queue is polled more often until wake-ups come again",
-            ),
-            Fact::WakeUpsBack => tracing::info!(%portal, connector, "wake-ups come again"),
-            _ => tracing::debug!(
-                %portal, connector, "the outcome of a get is unknown; looking for what it reserved",
-            ),
-        }
-    }
-
-    fn entity(&self, row: RowId) -> &'static str {
-        match self.rows.get(&row) {
-            Some(Row { body: Body::Event(event), .. }) => event.entity,
-            _ => "other",
-        }
-    }
 }
 
 async fn finish(doing: &mut Option<Doing>) -> Done {
@@ -405,29 +310,4 @@ async fn finish(doing: &mut Option<Doing>) -> Done {
         Some(doing) => doing.await,
         None => std::future::pending().await,
     }
-}
-
-fn receive(row: &Row) -> Received {
-    match &row.body {
-        Body::Event(event) => Received { id: row.id, key: event.key, malformed: false },
-        // A class of its own: nobody knows which entity it is about.
-        Body::Malformed(_) => {
-            Received { id: row.id, key: crate::protocol::types::EntityKey(row.id.get()), malformed: true }
-        }
-    }
-}
-
-fn failures(input: &Input) -> Vec<(ProduceFailure, u64)> {
-    let Input::Delivered(reports) = input else { return Vec::new() };
-    let mut counts: BTreeMap<ProduceFailure, u64> = BTreeMap::new();
-    for (_, delivery) in reports {
-        let class = match delivery {
-            Delivery::Acknowledged => continue,
-            Delivery::Failed(Hindrance::Passing) => ProduceFailure::Passing,
-            Delivery::Failed(Hindrance::Route) => ProduceFailure::Route,
-            Delivery::Refused(_) => ProduceFailure::Record,
-        };
-        *counts.entry(class).or_default() += 1;
-    }
-    counts.into_iter().collect()
 }

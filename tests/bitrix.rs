@@ -270,7 +270,7 @@ async fn only_what_is_missing_is_bound() {
         Server::start(vec![Reply::json(200, &handlers), Reply::json(200, &outcome), Reply::json(200, &handlers)]).await;
     let (client, access) = (patient(), access(&server));
     let events = ["ONCRMDEALADD", "ONCRMDEALUPDATE", "ONTASKADD", "ONCRMDEALNOSUCH"].map(String::from);
-    let bound = client.bind(&access, &Connector::new("q"), &events).await.expect("bound");
+    let bound = client.bind(&access, &Connector::new("q"), &events, false).await.expect("bound");
     assert_eq!((bound.existing, bound.added), (vec!["ONCRMDEALADD".to_owned()], vec!["ONCRMDEALUPDATE".to_owned()]));
     assert_eq!(bound.unknown, ["ONCRMDEALNOSUCH"]);
     assert_eq!(bound.failed.len(), 1);
@@ -282,7 +282,7 @@ async fn only_what_is_missing_is_bound() {
         ("event.bind", vec!["ONCRMDEALUPDATE"], vec!["offline"])
     );
     assert_eq!(bind.parameters.len(), 2, "no handler, and the connector is outside");
-    assert_eq!(client.bind(&access, &plain(), &[]).await.expect("nothing"), Default::default());
+    assert_eq!(client.bind(&access, &plain(), &[], false).await.expect("nothing"), Default::default());
     let online = Target::Online { handler: "https://b.example/x".to_owned() };
     assert_eq!(
         client.bindings(&access).await.expect("bindings")[2],

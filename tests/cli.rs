@@ -14,7 +14,7 @@ mod tap;
 mod support;
 
 use std::{
-    io::Read as _,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -43,7 +43,20 @@ fn command(args: &[&str], env: &[(&str, &str)]) -> Command {
 }
 
 fn run(args: &[&str], env: &[(&str, &str)]) -> Ran {
-    let output = command(args, env).output().expect("the binary runs");
+    ran(command(args, env).output().expect("the binary runs"))
+}
+
+fn run_with_input(args: &[&str], env: &[(&str, &str)], input: &str) -> Ran {
+    let mut command = command(args, env);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(input.as_bytes()).expect("written");
+    drop(stdin);
+    ran(child.wait_with_output().expect("it ends"))
+}
+
+fn ran(output: std::process::Output) -> Ran {
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     let ran = Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) };
     assert!(!ran.err.contains("panicked"), "{ran:?}");

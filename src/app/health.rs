@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    fleet::portal::Portal,
+    fleet::{portal::Portal, upkeep::Why},
     http::admin::{Broker, Health},
     kafka::{self, producer::Producer},
     metrics::{
@@ -46,6 +46,8 @@ struct Seen {
     barred: bool,
     /// An event is not bound.
     unbound: bool,
+    /// The plan has no queues of their own.
+    unlicensed: bool,
 }
 
 /// The state of the whole. `silence` is how long a portal that works well may say nothing.
@@ -58,7 +60,8 @@ pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration, metri
         unconfirmed: portal.unconfirmed(),
         unconfirmed_since: portal.unconfirmed_since(),
         barred: portal.queues().iter().any(|queue| queue.status().is_barred()),
-        unbound: !portal.missing().get().is_empty(),
+        unbound: portal.missing().get().iter().any(|missing| missing.why != Why::Unlicensed),
+        unlicensed: portal.missing().get().iter().any(|missing| missing.why == Why::Unlicensed),
     };
     judge(&Sight {
         now: unix_seconds(),
@@ -111,6 +114,11 @@ fn judge(sight: &Sight) -> Health {
     let unbound = portals.iter().filter(|seen| seen.unbound).count();
     if unbound > 0 {
         warnings.push(format!("{} missing bindings, so changes there make no rows", are(unbound)));
+    }
+    let unlicensed = portals.iter().filter(|seen| seen.unlicensed).count();
+    if unlicensed > 0 {
+        let plan = "without queues of their own (rest_auth_connector) in the plan, so changes there make no rows";
+        warnings.push(format!("{} {plan}", are(unlicensed)));
     }
     if let Some(waited) = waited(|seen| seen.unconfirmed_since, UNCONFIRMED_PATIENCE) {
         let told = format!("rows that Kafka has acknowledged have been waiting {waited:.0} s to be cleared");
@@ -167,6 +175,7 @@ mod tests {
             unconfirmed_since: None,
             barred: false,
             unbound: false,
+            unlicensed: false,
         }
     }
 
@@ -266,5 +275,8 @@ mod tests {
         seen.portals[0].barred = false;
         seen.portals[1].unbound = true;
         assert_warning(&seen, "missing bindings");
+        seen.portals[1].unbound = false;
+        seen.portals[0].unlicensed = true;
+        assert_warning(&seen, "one portal is without queues of their own");
     }
 }

@@ -8,16 +8,13 @@ use std::{
 use secrecy::SecretString;
 use tokio::{sync::watch, time::Instant};
 
-use super::health;
+use super::{changes::Changes, health, portrait};
 use crate::{
     fleet::{self, portal::Portal, roster::Roster},
-    http::admin::{Health, Polled, PortalView, QueueView, UnboundView, View},
+    http::admin::{Health, View},
     kafka::producer::Producer,
-    metrics::{
-        Metrics,
-        labels::{Mode, PortalState, ProduceFailure},
-    },
-    runner::standing::Reason,
+    metrics::{Metrics, labels::ProduceFailure},
+    protocol::types::PortalId,
 };
 
 /// The heart beats this often, and a process whose heart has not beaten for that long hangs.
@@ -35,8 +32,13 @@ impl Portals {
         let _ = self.0.set(roster.clone());
     }
 
+    /// The portals that there are now, and what can be done to them; `None` until they are started.
+    pub(super) fn roster(&self) -> Option<&Roster> {
+        self.0.get()
+    }
+
     fn get(&self) -> Arc<[Arc<Portal>]> {
-        self.0.get().map(Roster::all).unwrap_or_default()
+        self.roster().map(Roster::all).unwrap_or_default()
     }
 }
 
@@ -78,14 +80,17 @@ pub struct Sources {
     pub heart: Heart,
     /// For calls that change something.
     pub token: Option<SecretString>,
+    /// Whether portals may be at plain http addresses.
+    pub allow_http: bool,
     /// How long a portal that works well may say nothing.
     pub silence: Duration,
 }
 
 /// Ties the listener's questions to the parts that know the answers.
 pub fn build(sources: Sources) -> Arc<View> {
-    let Sources { ready, producer, metrics, portals, heart, token, silence } = sources;
-    let (shown, counted, polled) = (portals.clone(), portals.clone(), portals.clone());
+    let Sources { ready, producer, metrics, portals, heart, token, allow_http, silence } = sources;
+    let (shown, counted, one) = (portals.clone(), portals.clone(), portals.clone());
+    let changes = Changes::new(portals.clone(), allow_http);
     // Two scrapes at once would both add what neither has seen yet.
     let scrape = Mutex::new(());
     Arc::new(View {
@@ -102,8 +107,12 @@ pub fn build(sources: Sources) -> Arc<View> {
             metrics.expose().map_err(|error| error.to_string())
         }),
         token,
-        poll: Box::new(move |member_id| polled.get().iter().find(|p| p.id().as_str() == member_id).map(poll)),
-        portals: Box::new(move || shown.get().iter().map(show).collect()),
+        portals: Box::new(move || shown.get().iter().map(|portal| portrait::of(portal)).collect()),
+        portal: Box::new(move |member_id| {
+            let portal = one.roster()?.get(&PortalId::new(member_id)?)?;
+            Some(portrait::of(&portal))
+        }),
+        change: Box::new(move |change| changes.clone().perform(change)),
         live: Box::new(move || heart.beats()),
     })
 }
@@ -123,43 +132,4 @@ fn gauge(metrics: &Metrics, producer: &Producer, health: &Health) {
         (metrics.produce_failures.with_label_values(&[ProduceFailure::Fatal.as_str()]), &metrics.broker_request_errors);
     fatal.inc_by(producer.counters().replaced().saturating_sub(fatal.get()));
     errors.inc_by(statistics.errors().saturating_sub(errors.get()));
-}
-
-fn poll(portal: &Arc<Portal>) -> Polled {
-    let before = portal.session().standing().snapshot();
-    portal.resume();
-    let message = match before.state {
-        PortalState::Parked => "it was parked; it is tried again now",
-        PortalState::Starting => "it is being started; that is tried again now",
-        _ => "its queues are polled now",
-    };
-    Polled { state: before.state.as_str(), reason: before.reason.map(Reason::as_str), message }
-}
-
-fn show(portal: &Arc<Portal>) -> PortalView {
-    let standing = portal.session().standing().snapshot();
-    let queue = |queue: &fleet::portal::Queue| QueueView {
-        connector: queue.connector().as_str().to_owned(),
-        held: queue.status().held(),
-        unconfirmed: queue.status().unconfirmed(),
-        limit: queue.status().limit(),
-        barred: queue.status().is_barred(),
-    };
-    let unbound = portal.missing().get().into_iter().map(|unbound| UnboundView {
-        connector: unbound.connector.as_str().to_owned(),
-        event: unbound.event,
-        code: unbound.code,
-    });
-    PortalView {
-        member_id: portal.id().to_string(),
-        domain: portal.domain().to_string(),
-        state: standing.state.as_str(),
-        reason: standing.reason.map(Reason::as_str),
-        advice: standing.reason.map(Reason::advice),
-        mode: Mode::Reserve.as_str(),
-        last_error: standing.last_error,
-        last_success: standing.last_success,
-        unbound: unbound.collect(),
-        queues: portal.queues().iter().map(queue).collect(),
-    }
 }

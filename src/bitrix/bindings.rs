@@ -9,7 +9,7 @@ use url::{Url, form_urlencoded::byte_serialize};
 
 use super::{
     client::{Access, Client},
-    error::CallError,
+    error::{CallError, Trouble},
     exchange::BatchRequest,
     features::NoParameters,
     json,
@@ -51,8 +51,12 @@ pub struct Bound {
     pub existing: Vec<String>,
     /// Bound now.
     pub added: Vec<String>,
+    /// Unbound now.
+    pub removed: Vec<String>,
     /// The portal does not know them.
     pub unknown: Vec<String>,
+    /// The plan of the portal has no queues of their own (`auth_connector`), so they are not bound.
+    pub unlicensed: Vec<String>,
     /// Not bound, and why.
     pub failed: Vec<(String, CallError)>,
 }
@@ -79,12 +83,18 @@ impl Client {
         Ok(names.map(|name| name.to_ascii_uppercase()).collect())
     }
 
-    /// Binds the `events` (upper case) that are missing in the queue of `connector`. Reads first what is there, since
-    /// binding twice is an error.
+    /// Binds the `events` (upper case) that are missing in the queue of `connector`, and unbinds all others of this queue if
+    /// `unbind_others` says so. Reads first what is there, since binding twice is an error.
     ///
     /// # Errors
     /// [`CallError`] if a request as a whole fails; starting over is harmless. What fails for one event is in [`Bound`].
-    pub async fn bind(&self, access: &Access, connector: &Connector, events: &[String]) -> Result<Bound, CallError> {
+    pub async fn bind(
+        &self,
+        access: &Access,
+        connector: &Connector,
+        events: &[String],
+        unbind_others: bool,
+    ) -> Result<Bound, CallError> {
         let mut bound = Bound::default();
         let wanted: BTreeSet<&str> = events.iter().map(String::as_str).collect();
         if wanted.is_empty() {
@@ -95,12 +105,29 @@ impl Client {
         let is_bound = |event: &str| existing.iter().any(|b| b.event == event && b.target == target);
         let (there, missing): (Vec<&str>, Vec<&str>) = wanted.into_iter().partition(|event| is_bound(event));
         bound.existing = there.into_iter().map(String::from).collect();
-        for some in missing.chunks(BATCH_COMMANDS) {
-            let commands = some.iter().enumerate().map(|(n, event)| (format!("b{n}"), bind_command(event))).collect();
-            let answered = self.call(access, "batch", Some(connector), &BatchRequest::new(commands)).await?;
-            let (batch, _) = answered.result::<Batch<'_, Entries<'_>>>()?;
-            for (n, event) in some.iter().enumerate() {
-                bound.sort(event, outcome(&batch, &format!("b{n}")));
+        let others: BTreeSet<&str> = existing
+            .iter()
+            .filter(|b| unbind_others && b.target == target && !events.contains(&b.event))
+            .map(|b| b.event.as_str())
+            .collect();
+        let changes: Vec<(Verb, &str)> =
+            missing.into_iter().map(|e| (Verb::Bind, e)).chain(others.into_iter().map(|e| (Verb::Unbind, e))).collect();
+        for some in changes.chunks(BATCH_COMMANDS) {
+            let commands = some.iter().enumerate().map(|(n, (verb, event))| (format!("b{n}"), verb.command(event)));
+            let request = BatchRequest::new(commands.collect());
+            let answered = self.call(access, "batch", Some(connector), &request).await?;
+            let batch = match answered.result::<Batch<'_, Entries<'_>>>() {
+                Ok((batch, _)) => batch,
+                // It is the connector that the plan lacks: the portal as a whole may be served.
+                Err(error) if error.trouble == Trouble::Unlicensed && !connector.as_str().is_empty() => {
+                    let binds = some.iter().filter(|(verb, _)| *verb == Verb::Bind);
+                    bound.unlicensed.extend(binds.map(|(_, event)| (*event).to_owned()));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            for (n, (verb, event)) in some.iter().enumerate() {
+                bound.sort(*verb, event, verb.outcome(&batch, &format!("b{n}")));
             }
         }
         Ok(bound)
@@ -135,11 +162,17 @@ impl Client {
 }
 
 impl Bound {
-    fn sort(&mut self, event: &str, outcome: Result<(), CallError>) {
-        match outcome {
-            Ok(()) => self.added.push(event.to_owned()),
-            Err(error) if &*error.code == "ERROR_EVENT_NOT_FOUND" => self.unknown.push(event.to_owned()),
-            Err(error) => self.failed.push((event.to_owned(), error)),
+    fn sort(&mut self, verb: Verb, event: &str, outcome: Result<(), CallError>) {
+        match (verb, outcome) {
+            (Verb::Bind, Ok(())) => self.added.push(event.to_owned()),
+            (Verb::Unbind, Ok(())) => self.removed.push(event.to_owned()),
+            // What is too much is looked at again with the next round.
+            (Verb::Unbind, Err(_)) => {}
+            (Verb::Bind, Err(error)) if &*error.code == "ERROR_EVENT_NOT_FOUND" => {
+                self.unknown.push(event.to_owned());
+            }
+            (Verb::Bind, Err(error)) if error.trouble == Trouble::Unlicensed => self.unlicensed.push(event.to_owned()),
+            (Verb::Bind, Err(error)) => self.failed.push((event.to_owned(), error)),
         }
     }
 }
@@ -152,18 +185,37 @@ fn list(result: &RawValue) -> Result<json::Children<'_>, CallError> {
     }
 }
 
-fn bind_command(event: &str) -> String {
-    let event: String = byte_serialize(event.as_bytes()).collect();
-    format!("event.bind?event={event}&event_type=offline")
+/// What is done to an event of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Bind,
+    Unbind,
 }
 
-fn outcome(batch: &Batch<'_, Entries<'_>>, key: &str) -> Result<(), CallError> {
-    if let Some(raw) = batch.result_error.get(key) {
-        let code = scalar::text_or_number(json::member(raw, "error").unwrap_or(raw)).unwrap_or_default();
-        return Err(CallError::coded(200, &code));
+impl Verb {
+    /// The connector is that of the request.
+    fn command(self, event: &str) -> String {
+        let event: String = byte_serialize(event.as_bytes()).collect();
+        let method = match self {
+            Self::Bind => "event.bind",
+            Self::Unbind => "event.unbind",
+        };
+        format!("{method}?event={event}&event_type=offline")
     }
-    let done = batch.result.as_ref().and_then(|result| result.get(key)).is_some_and(scalar::yes);
-    if done { Ok(()) } else { Err(CallError::unknown("NO_RESULT")) }
+
+    fn outcome(self, batch: &Batch<'_, Entries<'_>>, key: &str) -> Result<(), CallError> {
+        if let Some(raw) = batch.result_error.get(key) {
+            let code = scalar::text_or_number(json::member(raw, "error").unwrap_or(raw)).unwrap_or_default();
+            return Err(CallError::coded(200, &code));
+        }
+        let result = batch.result.as_ref().and_then(|result| result.get(key));
+        let done = match self {
+            Self::Bind => result.is_some_and(scalar::yes),
+            // How many there were does not matter.
+            Self::Unbind => result.is_some_and(|result| json::member(result, "count").is_some()),
+        };
+        if done { Ok(()) } else { Err(CallError::unknown("NO_RESULT")) }
+    }
 }
 
 fn binding(raw: &str) -> Option<Binding> {

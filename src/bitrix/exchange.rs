@@ -1,6 +1,6 @@
 //! One exchange of a queue: from the core's words to one REST `batch` and back (protocol reference section 2).
 
-mod answer;
+pub(super) mod answer;
 
 use std::fmt::Write as _;
 
@@ -91,7 +91,7 @@ fn clear_key(n: usize) -> String {
 }
 
 /// The key of the `n`th page of a scan.
-fn page_key(n: usize) -> String {
+pub(super) fn page_key(n: usize) -> String {
     format!("{PAGE}{n}")
 }
 

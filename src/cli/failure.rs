@@ -45,12 +45,3 @@ impl Failure {
         code
     }
 }
-
-/// What a command that is still to come answers.
-pub(super) fn not_built(what: &'static str) -> Failure {
-    NotBuilt(what).into()
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0} is not built in this version")]
-struct NotBuilt(&'static str);

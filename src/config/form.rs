@@ -280,8 +280,14 @@ impl Form for Link {
     }
 
     fn read(&self, given: Given<'_>) -> Result<Url, String> {
-        let text = given.text()?;
-        let url = Url::parse(&text).map_err(|error| format!("is no URL ({error})"))?;
+        self.check(&given.text()?)
+    }
+}
+
+impl Link {
+    /// Reads a URL.
+    pub fn check(&self, text: &str) -> Result<Url, String> {
+        let url = Url::parse(text).map_err(|error| format!("is no URL ({error})"))?;
         match url.scheme() {
             "https" => {}
             "http" if self.http => {}

@@ -61,6 +61,21 @@ const APPLICATION_TOKEN: Secret = Secret {
     file: Named("application_token_file", "The same in a file."),
 };
 
+const EXAMPLE: &str = "give an endpoint such as \"https://example.bitrix24.com/rest/\"; a webhook cannot do it";
+
+fn is_endpoint(url: &Url) -> bool {
+    url.path().ends_with("/rest/")
+}
+
+/// Reads the endpoint of a portal that an operator adds while the bridge runs, as one of the configuration is read.
+///
+/// # Errors
+/// What is wrong, to be read behind "the endpoint"; nothing of the text.
+pub fn endpoint(text: &str, allow_http: bool) -> Result<Url, String> {
+    let url = with_slash(Link { http: allow_http }.check(text)?);
+    if is_endpoint(&url) { Ok(url) } else { Err(format!("does not end in /rest/: {EXAMPLE}")) }
+}
+
 impl Portal {
     pub(super) fn read(section: &mut Section<'_, '_>, allow_http: bool) -> Option<Self> {
         let member_id = section.required(
@@ -88,10 +103,9 @@ impl Portal {
             ]),
         );
         let endpoint = endpoint.map(with_slash).filter(|url| {
-            let right = url.path().ends_with("/rest/");
+            let right = is_endpoint(url);
             if !right {
-                let example = "give an endpoint such as \"https://example.bitrix24.com/rest/\"; a webhook cannot do it";
-                section.fault("endpoint", "does not end in /rest/", example);
+                section.fault("endpoint", "does not end in /rest/", EXAMPLE);
             }
             right
         });

@@ -95,10 +95,16 @@ impl Form for FromFile {
 /// # Errors
 /// What is wrong with the file, to be read behind its path; it holds nothing of the file.
 pub fn from_file(path: &Path) -> Result<SecretString, String> {
-    let unreadable = |error: std::io::Error| format!("cannot be read ({error})");
+    from_reader(std::fs::File::open(path).map_err(unreadable)?)
+}
+
+/// The secret that a file or a stream holds, see [`from_file`].
+///
+/// # Errors
+/// As [`from_file`].
+pub fn from_reader(reader: impl std::io::Read) -> Result<SecretString, String> {
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    reader.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > FILE_LIMIT {
         return Err(format!("is larger than {} KiB", FILE_LIMIT >> 10));
     }
@@ -109,6 +115,10 @@ pub fn from_file(path: &Path) -> Result<SecretString, String> {
         return Err("is empty".into());
     }
     Ok(SecretString::from(secret.to_owned()))
+}
+
+fn unreadable(error: std::io::Error) -> String {
+    format!("cannot be read ({error})")
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ use crate::{
 };
 
 /// Portals without the method have no plans either: self-hosted.
-const NO_SUCH_METHOD: &str = "ERROR_METHOD_NOT_FOUND";
+pub(super) const NO_SUCH_METHOD: &str = "ERROR_METHOD_NOT_FOUND";
 /// When a passing trouble kept a portal from being started.
 const START_RETRY: Millis = Millis::secs(5);
 /// Commands that may wait for a queue; more of the same kind say nothing new.
@@ -53,6 +53,8 @@ pub struct QueuePlan {
     pub connector: Connector,
     /// Events to bind.
     pub events: Vec<String>,
+    /// Whether all others are unbound.
+    pub unbind_others: bool,
     /// The topic's template.
     pub topic: TopicTemplate,
     /// The key's template.
@@ -84,7 +86,7 @@ pub struct Portal {
     id: PortalId,
     session: Arc<Session>,
     queues: Vec<Queue>,
-    missing: Missing,
+    missing: Arc<Missing>,
     /// Which callbacks to believe.
     application_token: Mutex<Option<SecretString>>,
     /// Set when it is to come to rest.
@@ -120,21 +122,32 @@ impl Portal {
         } else if held {
             session.standing().hold();
         }
-        let mut commands = Vec::new();
-        let queues = parts.queues.iter().map(|queue| {
-            let (sender, receiver) = mpsc::channel(COMMANDS);
-            commands.push(receiver);
-            Queue { connector: queue.connector.clone(), commands: sender, status: Arc::default() }
-        });
+        let queues = parts.queues.iter().map(|queue| (queue.connector.clone(), Arc::default()));
+        let (queues, commands) = open(queues);
+        let (session, missing, stop) = (Arc::new(session), Arc::default(), watch::Sender::new(false));
+        let portal = Arc::new(Self { queues, id, session, missing, application_token, stop });
+        (portal.clone(), Task { portal, plan, commands })
+    }
+
+    /// The same portal with all that is known of it, and a new task for it: the former one has ended.
+    pub fn again(&self, known: Option<&portals::Portal>) -> (Arc<Self>, Task) {
+        let plan = known.map_or(Plan::Auto, |known| known.plan);
+        let (queues, commands) = open(self.queues.iter().map(|q| (q.connector.clone(), q.status.clone())));
         let portal = Arc::new(Self {
-            queues: queues.collect(),
-            id,
-            session: Arc::new(session),
-            missing: Missing::default(),
-            application_token,
+            queues,
+            id: self.id.clone(),
+            session: self.session.clone(),
+            missing: self.missing.clone(),
+            application_token: Mutex::new(self.application_token()),
             stop: watch::Sender::new(false),
         });
         (portal.clone(), Task { portal, plan, commands })
+    }
+
+    /// Makes the records of one of its queues.
+    pub fn recorder(&self, plan: &QueuePlan, parts: &Parts) -> Recorder {
+        let (id, connector) = (self.id.clone(), plan.connector.clone());
+        Recorder::new(id, &self.domain(), connector, plan.topic.clone(), plan.key.clone(), parts.tombstones)
     }
 
     /// Its `member_id`.
@@ -267,19 +280,12 @@ impl Task {
         }
         let mut runners = JoinSet::new();
         for ((queue, plan), commands) in self.portal.queues.iter().zip(&parts.queues).zip(self.commands) {
-            let recorder = Recorder::new(
-                self.portal.id.clone(),
-                &self.portal.domain(),
-                plan.connector.clone(),
-                plan.topic.clone(),
-                plan.key.clone(),
-                parts.tombstones,
-            );
+            let recorder = self.portal.recorder(plan, &parts);
             let session = self.portal.session.clone();
             let runner = Runner::new(&parts.shared, plan.connector.clone(), recorder, session, queue.status.clone());
             runners.spawn(runner.run(commands));
         }
-        let Portal { id, session, missing, .. } = &*self.portal;
+        let id = &self.portal.id;
         let at_rest = async {
             while let Some(ended) = runners.join_next().await {
                 if ended.is_err_and(|error| error.is_panic()) {
@@ -290,7 +296,7 @@ impl Task {
         };
         tokio::select! {
             ended = at_rest => ended,
-            () = upkeep::run(session, missing, &parts) => Ok(()),
+            () = upkeep::run(&self.portal, &parts) => Ok(()),
         }
     }
 
@@ -383,6 +389,15 @@ impl Task {
         }
         Ok(())
     }
+}
+
+/// Queues and what hears their commands.
+fn open(of: impl Iterator<Item = (Connector, Arc<Status>)>) -> (Vec<Queue>, Vec<mpsc::Receiver<Command>>) {
+    let open = of.map(|(connector, status)| {
+        let (commands, heard) = mpsc::channel(COMMANDS);
+        (Queue { connector, commands, status }, heard)
+    });
+    open.unzip()
 }
 
 /// The request limit of a plan (protocol reference section 3).

@@ -6,6 +6,7 @@
 
 mod change;
 mod error;
+mod sweep;
 mod turns;
 
 use std::{
@@ -24,8 +25,8 @@ use super::{
     Parts, Rest,
     portal::{Broken, Portal, Task},
 };
-pub use crate::registry::Grant;
 use crate::{config::portals, protocol::types::PortalId, registry::PortalRecord, runner::Command};
+pub use crate::{registry::Grant, runner::sweep::Swept};
 pub use change::{Installed, Removed, Resumed};
 pub use error::RosterError;
 use turns::Turns;
@@ -106,11 +107,16 @@ impl Roster {
         let known = self.inner.configured.get(&record.member_id).cloned();
         let id = record.member_id.clone();
         let (portal, task) = Portal::new(&self.inner.parts, record, known);
+        self.put(id, portal.clone(), task, delay);
+        portal
+    }
+
+    /// Puts a portal in the place of the one that was there, and starts its task.
+    fn put(&self, id: PortalId, portal: Arc<Portal>, task: Task, delay: Duration) {
         let mut state = self.state();
         let task = (portal.is_served() && !state.closed).then(|| self.spawn(task, delay));
-        state.entries.insert(id, Entry { portal: portal.clone(), task });
+        state.entries.insert(id, Entry { portal, task });
         state.all = None;
-        portal
     }
 
     fn spawn(&self, task: Task, delay: Duration) -> JoinHandle<()> {

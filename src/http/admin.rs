@@ -2,22 +2,29 @@
 //!
 //! It computes nothing: the answers come from [`View`], which the application fills.
 
+mod api;
+pub mod portal;
+mod query;
+pub mod refusal;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::State,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, sync::watch};
 
-/// What somebody asks for with a portal's `member_id`.
-type Command<T> = Box<dyn Fn(&str) -> T + Send + Sync>;
+use portal::{Change, Changing, PortalView};
+use refusal::Refusal;
+
+/// Looks for what has a name.
+type Look<T> = Box<dyn Fn(&str) -> Option<T> + Send + Sync>;
 
 /// Where the answers come from.
 pub struct View {
@@ -29,8 +36,10 @@ pub struct View {
     pub metrics: Box<dyn Fn() -> Result<String, String> + Send + Sync>,
     /// `/api/portals`
     pub portals: Box<dyn Fn() -> Vec<PortalView> + Send + Sync>,
-    /// Polls a portal's queues at once, whatever it waits for; `None` if there is no such portal.
-    pub poll: Command<Option<Polled>>,
+    /// `/api/portals/{member_id}`; `None` if there is no such portal.
+    pub portal: Look<PortalView>,
+    /// Changes a portal. It is done, or begun, even if nobody waits for the end.
+    pub change: Box<dyn Fn(Change) -> Changing + Send + Sync>,
     /// Whether the process's loops turn.
     pub live: Box<dyn Fn() -> bool + Send + Sync>,
     /// For calls that change something; `None` refuses them.
@@ -71,74 +80,6 @@ pub struct Broker {
     pub last_acknowledgement_seconds: Option<u64>,
 }
 
-/// One portal in `/api/portals`.
-#[derive(Clone, Debug, Serialize)]
-pub struct PortalView {
-    /// Its identity.
-    pub member_id: String,
-    /// The host of its endpoint.
-    pub domain: String,
-    /// `starting`, `active`, `parked` or `removed`.
-    pub state: &'static str,
-    /// Why it is parked.
-    pub reason: Option<&'static str>,
-    /// What to do about it.
-    pub advice: Option<&'static str>,
-    /// `reserve` or `conditional`.
-    pub mode: &'static str,
-    /// What went wrong last, if nothing has worked since.
-    pub last_error: Option<String>,
-    /// When a request last worked, in seconds since 1970.
-    pub last_success: Option<f64>,
-    /// Events that its queues should have and have not.
-    pub unbound: Vec<UnboundView>,
-    /// Its queues.
-    pub queues: Vec<QueueView>,
-}
-
-/// An event that a queue should have and has not.
-#[derive(Clone, Debug, Serialize)]
-pub struct UnboundView {
-    /// Which queue.
-    pub connector: String,
-    /// Which event.
-    pub event: String,
-    /// What the portal said when it was to be bound.
-    pub code: String,
-}
-
-/// What a poll meets.
-#[derive(Clone, Debug, Serialize)]
-pub struct Polled {
-    /// The portal's state when it was polled.
-    pub state: &'static str,
-    /// Why it was parked, if it was.
-    pub reason: Option<&'static str>,
-    /// What happens now.
-    pub message: &'static str,
-}
-
-/// One queue of a portal.
-#[derive(Clone, Debug, Serialize)]
-pub struct QueueView {
-    /// `auth_connector`.
-    pub connector: String,
-    /// Rows that are received and not yet acknowledged.
-    pub held: u64,
-    /// Rows that are acknowledged and not yet known to be cleared.
-    pub unconfirmed: u64,
-    /// How many rows the next `get` asks for.
-    pub limit: u32,
-    /// Whether a topic cannot be written, so that its rows wait for somebody to mend that.
-    pub barred: bool,
-}
-
-#[derive(Serialize)]
-struct Page {
-    portals: Vec<PortalView>,
-    next: Option<String>,
-}
-
 /// The listener cannot listen.
 #[derive(Debug, thiserror::Error)]
 #[error("admin.listen: cannot listen on {0}")]
@@ -160,9 +101,13 @@ pub async fn listen(
         .route("/ready", get(ready))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
-        .route("/api/portals", get(portals))
-        .route("/api/portals/{member_id}", get(portal))
-        .route("/api/portals/{member_id}/poll", post(poll))
+        .route("/api/portals", get(api::list).post(api::add))
+        .route("/api/portals/{member_id}", get(api::show).delete(api::remove))
+        .route("/api/portals/{member_id}/{action}", post(api::act))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "no_such_path", "there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has no such method")
+        })
         .with_state(view);
     let serve = async move {
         if let Err(error) = axum::serve(listener, router).await {
@@ -198,41 +143,5 @@ async fn metrics(State(view): State<Arc<View>>) -> Response {
     match (view.metrics)() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
-    }
-}
-
-async fn portals(State(view): State<Arc<View>>) -> Json<Page> {
-    Json(Page { portals: (view.portals)(), next: None })
-}
-
-async fn portal(State(view): State<Arc<View>>, Path(member_id): Path<String>) -> Response {
-    match (view.portals)().into_iter().find(|portal| portal.member_id == member_id) {
-        Some(portal) => Json(portal).into_response(),
-        None => (StatusCode::NOT_FOUND, "no such portal\n").into_response(),
-    }
-}
-
-async fn poll(State(view): State<Arc<View>>, Path(member_id): Path<String>, headers: HeaderMap) -> Response {
-    if let Err(refused) = authorize(&view, &headers) {
-        return refused.into_response();
-    }
-    match (view.poll)(&member_id) {
-        Some(polled) => (StatusCode::ACCEPTED, Json(polled)).into_response(),
-        None => (StatusCode::NOT_FOUND, "no such portal\n").into_response(),
-    }
-}
-
-/// Whether a call that changes something may be made.
-fn authorize(view: &View, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
-    let Some(token) = &view.token else {
-        return Err((StatusCode::FORBIDDEN, "calls that change something need admin.token in the configuration\n"));
-    };
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    // Digests take the same time to compare however much of the token was guessed.
-    if Sha256::digest(given) == Sha256::digest(token.expose_secret()) {
-        Ok(())
-    } else {
-        Err((StatusCode::UNAUTHORIZED, "this call needs the bearer token of admin.token\n"))
     }
 }

@@ -15,6 +15,9 @@ use rdkafka::error::RDKafkaErrorCode;
 const ANSWER_AGE: Duration = Duration::from_secs(9);
 /// Records that wait longer than this with no acknowledgement at all are not being acknowledged.
 const STALL: Duration = Duration::from_secs(10);
+/// A failure older than this, with nothing sent since, says nothing: rows that wait are tried again after a minute at the
+/// latest, and some seconds for the jitter.
+const FAILURE_AGE: Duration = Duration::from_secs(75);
 
 /// How the broker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +123,10 @@ impl Pulse {
         let ago = |moment: &Moment| moment.get().map(|then| now.saturating_sub(then));
         let (acknowledgement, failure) = (self.acknowledgement.get(), self.failure.get());
         let moving = acknowledgement.max(self.busy_since.get());
-        let stalled = self.busy.load(Relaxed) > 0 && moving.is_some_and(|since| now.saturating_sub(since) > STALL);
+        let busy = self.busy.load(Relaxed) > 0;
+        let stalled = busy && moving.is_some_and(|since| now.saturating_sub(since) > STALL);
         let failing = failure.is_some() && failure > acknowledgement;
+        let failing = failing && (busy || failure.is_some_and(|then| now.saturating_sub(then) <= FAILURE_AGE));
         Health {
             answering: !self.down.load(Relaxed) && ago(&self.answer).is_some_and(|age| age <= ANSWER_AGE),
             acknowledging: !stalled && !failing,
@@ -181,6 +186,12 @@ mod tests {
         assert!(pulse.health_at(100 * SECOND).acknowledging, "nothing is being sent");
         pulse.failure.set(101 * SECOND);
         assert!(!pulse.health_at(102 * SECOND).acknowledging);
+        assert!(!pulse.health_at(101 * SECOND + FAILURE_AGE).acknowledging, "it is tried again by then");
+        assert!(pulse.health_at(177 * SECOND).acknowledging, "whoever tried has given up");
+        let busy = pulse.busy();
+        pulse.busy_since.set(177 * SECOND);
+        assert!(!pulse.health_at(178 * SECOND).acknowledging, "it is tried again, and nothing has worked yet");
+        drop(busy);
         pulse.acknowledgement.set(103 * SECOND);
         assert!(pulse.health_at(104 * SECOND).acknowledging);
     }

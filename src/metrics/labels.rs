@@ -38,6 +38,8 @@ labels! {
         Bindings = "bindings",
         /// `event.bind`
         Bind = "bind",
+        /// `event.offline.list` and `event.offline.get` of error rows.
+        Errors = "errors",
         /// A token refresh.
         Oauth = "oauth",
     }

@@ -197,6 +197,18 @@ impl Bucket {
         used.min(1.0)
     }
 
+    /// What is spent of the budget at `now` and what it holds, in whole requests, and until when nothing is sent because the
+    /// portal said so.
+    pub fn spent(&self, now: Millis) -> (u64, u64, Option<Millis>) {
+        let level = self.level.saturating_sub(now.since(self.at).0.saturating_mul(self.per_second));
+        (level.div_ceil(1000), self.ceiling, Some(self.held_until).filter(|until| *until > now))
+    }
+
+    /// How many requests a second it regains.
+    pub fn per_second(&self) -> u64 {
+        self.per_second
+    }
+
     /// The portal refused a request although the budget allowed it: somebody else spends from it too.
     pub fn exhausted(&mut self, now: Millis, hold: Millis) {
         self.level = self.ceiling * 1000;
@@ -272,7 +284,9 @@ mod tests {
     #[test]
     fn a_refusal_by_the_portal_holds_everybody() {
         let mut bucket = Bucket::new(50, 2);
+        assert_eq!(bucket.spent(Millis(0)), (0, 49, None));
         bucket.exhausted(Millis(0), Millis(3000));
+        assert_eq!(bucket.spent(Millis(1000)), (47, 49, Some(Millis(3000))), "it drains by two a second");
         assert_eq!(bucket.take(Millis(10)), Err(Millis(3000)));
         assert!((bucket.used(Millis(10)) - 1.0).abs() < f64::EPSILON);
         assert_eq!(bucket.take(Millis(3000)), Ok(()));

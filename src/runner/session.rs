@@ -10,8 +10,9 @@ use std::{
 
 use super::{
     Shared,
-    clock::{Clock, millis, unix_now},
+    clock::{Clock, millis, unix_now, unix_seconds},
     gate::{Gate, Pace, Urgency},
+    limits::{Budget, Left, Limits, seconds},
     standing::{Reason, Standing},
     tokens::{NoToken, Tokens},
 };
@@ -19,6 +20,7 @@ use crate::{
     bitrix::{
         client::{Access, Client},
         error::{CallError, Trouble},
+        errors::ErrorRead,
     },
     metrics::{
         Metrics,
@@ -59,6 +61,7 @@ impl Obstacle {
 
 /// The calls to one portal.
 pub struct Session {
+    limits: Limits,
     portal: PortalId,
     /// The host of its endpoint, which an installation may change.
     domain: Mutex<Arc<str>>,
@@ -87,6 +90,7 @@ impl Session {
         let (domain, bucket) = (Mutex::new(domain.into()), Mutex::new(bucket));
         let series = shared.metrics.by_portal().of(portal.as_str());
         Self {
+            limits: Limits::default(),
             portal,
             domain,
             client,
@@ -167,6 +171,7 @@ impl Session {
         match self.call_as(urgency, Call::Exchange, call).await {
             Ok(exchanged) => {
                 let mut answer = exchanged.answer;
+                self.limits.operating(exchanged.operating);
                 if exchanged.unreadable > 0 {
                     tracing::error!(
                         portal = %self.portal, rows = exchanged.unreadable,
@@ -197,6 +202,37 @@ impl Session {
             }
             Err(obstacle) => failed(exchange, &obstacle),
         }
+    }
+
+    /// Reads error rows of a queue.
+    ///
+    /// # Errors
+    /// What kept it from working, in words.
+    pub async fn error_rows(&self, connector: &Connector, read: ErrorRead) -> Result<ReadAnswer<Row>, String> {
+        let call = |access: Access| async move { self.client.errors(&access, connector, read).await };
+        let exchanged = self.call(Call::Errors, call).await.map_err(|obstacle| self.in_words(&obstacle))?;
+        match exchanged.trouble {
+            None => Ok(exchanged.answer.read),
+            // The token expired between two commands: the next call refreshes it.
+            Some(trouble) if matches!(trouble.trouble, Trouble::Unauthorized { .. }) => Err(trouble.to_string()),
+            Some(trouble) => {
+                self.obstacle(&trouble);
+                Err(trouble.to_string())
+            }
+        }
+    }
+
+    /// How many error rows a queue has.
+    ///
+    /// # Errors
+    /// What kept it from working.
+    pub async fn count_errors(&self, connector: &Connector) -> Result<u64, Obstacle> {
+        self.call(Call::Errors, |access| async move { self.client.count_errors(&access, connector).await }).await
+    }
+
+    fn in_words(&self, obstacle: &Obstacle) -> String {
+        let seen = self.standing.snapshot();
+        obstacle.code.clone().or(seen.last_error).unwrap_or_else(|| "the portal must not be called now".to_owned())
     }
 
     /// A call that is due and that nobody waits for.
@@ -244,6 +280,24 @@ impl Session {
                 Err(error) => return Err(self.obstacle(&error)),
             }
         }
+    }
+
+    /// What the portal's limits leave.
+    pub fn limits(&self) -> Left {
+        let now = self.clock.now();
+        let unix = |at: Millis| unix_seconds() + seconds(at.since(now));
+        let bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let budget = bucket.as_ref().map(|bucket| {
+            let (spent, ceiling, held_until) = bucket.spent(now);
+            Budget { spent, ceiling, per_second: bucket.per_second(), held_until: held_until.map(unix) }
+        });
+        let (methods, rests) = self.limits.get(now);
+        Left { budget, methods, rests_until: rests.map(unix) }
+    }
+
+    /// When a parked portal is tried again, in seconds since 1970.
+    pub fn tried_at(&self) -> Option<f64> {
+        self.standing.wait(self.clock.now()).map(|wait| unix_seconds() + seconds(wait))
     }
 
     /// Waits until the portal's budget allows one more request.
@@ -313,6 +367,7 @@ impl Session {
             Trouble::OperationTime { .. } => {
                 self.waited(Limit::OperationTime);
                 let hold = error.retry_after.map_or(OPERATION_HOLD, millis);
+                self.limits.rest(self.clock.now().plus(hold));
                 Obstacle { smaller: true, ..Obstacle::wait(hold) }
             }
             Trouble::Ours => {

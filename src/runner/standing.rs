@@ -14,6 +14,8 @@ use crate::{
 const PROBE_FIRST: Millis = Millis::secs(60);
 /// Longest wait before a parked portal is tried again.
 const PROBE_CAP: Millis = Millis::secs(3600);
+/// How many different troubles in a row are remembered; older ones are in the log.
+const TROUBLES: usize = 5;
 
 /// Why a portal is parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,9 +84,22 @@ pub struct Snapshot {
     pub silent_since: f64,
 }
 
+/// Something that went wrong, and how often in a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    /// When it happened last, in seconds since 1970.
+    pub at: f64,
+    /// What. Holds no secret.
+    pub error: String,
+    /// How often in a row.
+    pub times: u64,
+}
+
 #[derive(Debug)]
 struct Inner {
     seen: Snapshot,
+    /// The last troubles, the newest last; success does not clear them.
+    troubles: Vec<Incident>,
     probe: Backoff,
     /// Somebody has decided that it is not served, whatever calls say that are still under way.
     settled: bool,
@@ -116,7 +131,12 @@ impl Standing {
             last_success: None,
             silent_since: unix_seconds(),
         };
-        let inner = Mutex::new(Inner { seen, probe: Backoff::new(PROBE_FIRST, PROBE_CAP), settled: false });
+        let inner = Mutex::new(Inner {
+            seen,
+            troubles: Vec::new(),
+            probe: Backoff::new(PROBE_FIRST, PROBE_CAP),
+            settled: false,
+        });
         Self { inner, again: Notify::new(), resumed: Notify::new() }
     }
 
@@ -180,14 +200,19 @@ impl Standing {
             inner.seen.state = PortalState::Parked;
             inner.seen.reason = Some(reason);
         }
-        inner.seen.last_error = Some(error);
+        inner.trouble(error);
         let wait = inner.probe.until().map_or(PROBE_FIRST, |until| until.since(now));
         (wait, news)
     }
 
     /// A request failed in a way that passes.
     pub fn failed(&self, error: String) {
-        self.lock().seen.last_error = Some(error);
+        self.lock().trouble(error);
+    }
+
+    /// The last troubles, the newest last.
+    pub fn troubles(&self) -> Vec<Incident> {
+        self.lock().troubles.clone()
     }
 
     /// Somebody says that the portal can be served again: it is tried at once.
@@ -209,6 +234,22 @@ impl Standing {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn trouble(&mut self, error: String) {
+        let at = unix_seconds();
+        match self.troubles.last_mut().filter(|last| last.error == error) {
+            Some(last) => (last.at, last.times) = (at, last.times.saturating_add(1)),
+            None => {
+                if self.troubles.len() >= TROUBLES {
+                    self.troubles.remove(0);
+                }
+                self.troubles.push(Incident { at, error: error.clone(), times: 1 });
+            }
+        }
+        self.seen.last_error = Some(error);
     }
 }
 
@@ -254,6 +295,22 @@ mod tests {
             let seen = standing.snapshot();
             assert_eq!((seen.state, seen.reason), (state, decided.reason));
         }
+    }
+
+    #[test]
+    fn the_last_troubles_are_remembered_and_repetitions_are_counted() {
+        let standing = Standing::new();
+        for n in 0..8 {
+            standing.failed(format!("trouble {}", n / 2));
+        }
+        for n in 0..4 {
+            standing.failed(format!("last {n}"));
+        }
+        let troubles = standing.troubles();
+        let seen: Vec<(&str, u64)> = troubles.iter().map(|trouble| (trouble.error.as_str(), trouble.times)).collect();
+        assert_eq!(seen, [("trouble 3", 2), ("last 0", 1), ("last 1", 1), ("last 2", 1), ("last 3", 1)]);
+        standing.served();
+        assert_eq!((standing.snapshot().last_error, standing.troubles().len()), (None, 5));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! What can be told of a queue at any time: written by its runner, read by whoever is asked.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+};
 
-use super::clock::unix_seconds;
-use crate::protocol::{pace::WakeUps, queue::Queue};
+use super::{clock::unix_seconds, limits::seconds};
+use crate::protocol::{pace::WakeUps, queue::Queue, types::Millis};
 
 /// The state of one queue. Single values are exact; two of them may be of different moments.
 #[derive(Debug, Default)]
@@ -15,6 +18,58 @@ pub struct Status {
     may_hide: AtomicBool,
     /// [`WakeUps`] as a number.
     wake_ups: AtomicU8,
+    next: Mutex<Next>,
+    read: Mutex<Option<LastRead>>,
+    errors: Mutex<Option<ErrorRows>>,
+}
+
+/// What a queue is at, or does next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Step {
+    /// Nobody works it yet, or any more.
+    #[default]
+    None,
+    /// The portal's answer is awaited.
+    Answer,
+    /// Kafka's acknowledgements are awaited.
+    Acknowledgements,
+    /// What Kafka did not take is produced again.
+    Produce,
+    /// What Kafka has acknowledged is cleared.
+    Confirm,
+    /// The queue is read.
+    Read,
+}
+
+/// What a queue does next, and when.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Next {
+    /// What.
+    pub step: Step,
+    /// When, in seconds since 1970; `None` while something is awaited.
+    pub at: Option<f64>,
+}
+
+/// What the last read of a queue has brought.
+#[derive(Clone, Copy, Debug)]
+pub struct LastRead {
+    /// When it was answered, in seconds since 1970.
+    pub at: f64,
+    /// How many rows came.
+    pub rows: usize,
+    /// How long the request took, in seconds.
+    pub took: f64,
+    /// Whether as many rows came as were asked for: there may be more.
+    pub full: bool,
+}
+
+/// Rows that somebody has put aside at the portal with `event.offline.error`.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorRows {
+    /// How many there are.
+    pub rows: u64,
+    /// When they were counted, in seconds since 1970.
+    pub counted_at: f64,
 }
 
 /// Rows that wait for something, and since when any does.
@@ -41,8 +96,8 @@ impl Waiting {
 }
 
 impl Status {
-    /// After a step of the machine.
-    pub fn update(&self, queue: &Queue) {
+    /// After a step of the machine at `now`.
+    pub fn update(&self, queue: &Queue, now: Millis) {
         let held = queue.ledger().held();
         self.held.set(held);
         self.unconfirmed.set((queue.ledger().len() as u64).saturating_sub(held));
@@ -50,6 +105,48 @@ impl Status {
         self.barred.store(queue.is_barred(), Relaxed);
         self.may_hide.store(queue.may_hide(), Relaxed);
         self.wake_ups.store(queue.wake_ups() as u8, Relaxed);
+        let deadline = queue.deadline();
+        let step = if queue.on_its_way().is_some() {
+            Step::Answer
+        } else if queue.ledger().awaits_reports() {
+            Step::Acknowledgements
+        } else if deadline.is_none() {
+            Step::None
+        } else if queue.ledger().has_unpublished() {
+            Step::Produce
+        } else if queue.ledger().has_clearable() {
+            Step::Confirm
+        } else {
+            Step::Read
+        };
+        let at = deadline.map(|deadline| unix_seconds() + seconds(deadline.since(now)));
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Next { step, at };
+    }
+
+    /// A read was answered.
+    pub fn read(&self, read: LastRead) {
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+    }
+
+    /// The rows were counted that somebody has put aside.
+    pub fn counted(&self, rows: u64) {
+        let counted = ErrorRows { rows, counted_at: unix_seconds() };
+        *self.errors.lock().unwrap_or_else(PoisonError::into_inner) = Some(counted);
+    }
+
+    /// What it does next.
+    pub fn next(&self) -> Next {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the last read has brought, if there was one.
+    pub fn last_read(&self) -> Option<LastRead> {
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rows that somebody has put aside, if they were counted.
+    pub fn error_rows(&self) -> Option<ErrorRows> {
+        *self.errors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Rows that are received and not yet acknowledged.

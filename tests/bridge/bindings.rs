@@ -52,3 +52,65 @@ async fn the_events_of_two_connectors_are_bound_apart_and_each_row_comes_from_it
     let of = |connector: &str| ledger.entries().iter().filter(|entry| &*entry.connector == connector).count();
     assert!(of("erp") >= 2 && of("shop") >= 2 && of("") == 0, "{:?}", ledger.entries());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_wanted_is_unbound_only_if_that_is_asked_for_and_only_in_its_own_queue() {
+    let queue = "[[queues]]\nevents = [\"ONTASKADD\"]\n";
+    let erp = "[[queues]]\nconnector = \"erp\"\nevents = [\"ONCRMLEADADD\"]\n";
+    let wide = format!("[[queues]]\nevents = [\"ONTASKADD\", \"crm.deal\"]\n{erp}");
+    let mut stage = Stage::new(Setup { queues: &wide, ..Setup::default() }).await;
+    let portal = stage.portal(0);
+    let binds = || portal.requests().calls.get("event.bind").copied().unwrap_or_default();
+    let unbinds = || portal.requests().calls.get("event.unbind").copied().unwrap_or_default();
+    let running = stage.start().await;
+    running.until(|| binds() == 6).await;
+    running.portal(&portal, |seen| seen["queues"][1]["error_rows"].is_object()).await;
+    running.stop().await.expect("a clean stop");
+
+    let narrow = Stage::new(Setup { queues: &format!("{queue}{erp}"), ..Setup::default() }).await.config.queues;
+    let looks = || portal.requests().calls.get("event.get").copied().unwrap_or_default();
+    for (unbind_others, unbound) in [(false, 0), (true, 4)] {
+        stage.config.queues.clone_from(&narrow);
+        stage.config.queues[0].unbind_others = unbind_others;
+        let before = looks();
+        let running = stage.start().await;
+        running.until(|| looks() >= before + 2 && unbinds() == unbound).await;
+        running.portal(&portal, |seen| seen["queues"][1]["error_rows"].is_object()).await;
+        running.stop().await.expect("a clean stop");
+        assert_eq!((binds(), unbinds()), (6, unbound), "unbind_others = {unbind_others}");
+    }
+    let made = |event: &str| portal.change(event, r#"{"FIELDS":{"ID":"1"}}"#, None).len();
+    assert_eq!((made("ONCRMDEALADD"), made("ONCRMLEADADD"), made("ONTASKADD")), (0, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_without_queues_of_their_own_is_a_clear_state_and_no_loop_and_the_plain_queue_goes_on() {
+    let queues = "[[queues]]\nevents = [\"ONTASKADD\"]\n\
+                  [[queues]]\nconnector = \"erp\"\nevents = [\"crm.deal\"]\n";
+    let stage = Stage::new(Setup { queues, ..Setup::default() }).await;
+    let portal = stage.portal(0);
+    portal.set_feature("rest_auth_connector", false);
+    let running = stage.start().await;
+    let missing = |seen: &serde_json::Value| seen["unbound"].as_array().map(Vec::len);
+    let seen = running.portal(&portal, |seen| missing(seen) == Some(4) && seen["state"] == "active").await;
+    assert!(
+        seen["unbound"].as_array().is_some_and(|all| all.iter().all(|one| one["code"] == "WRONG_LICENSE")),
+        "{seen}"
+    );
+    let (status, health) = running.health().await;
+    assert!(status == 200 && health["warnings"].to_string().contains("rest_auth_connector"), "{health}");
+    assert!(!health["warnings"].to_string().contains("missing bindings"), "said once: {health}");
+    let binds = portal.requests().calls["event.bind"];
+    assert_eq!(portal.change("ONTASKADD", r#"{"FIELDS_AFTER":{"ID":"1"}}"#, None).len(), 1, "the plain queue is bound");
+    assert!(portal.wait_until_empty(PATIENCE).await);
+    // Longer than what failed for another reason would wait.
+    tokio::time::sleep(std::time::Duration::from_secs(12)).await;
+    assert_eq!(portal.requests().calls["event.bind"], binds, "no loop");
+    portal.set_feature("rest_auth_connector", true);
+    running.poll(&portal).await;
+    running.portal(&portal, |seen| missing(seen) == Some(0)).await;
+    assert_eq!(portal.change("ONCRMDEALADD", r#"{"FIELDS":{"ID":"1"}}"#, None).len(), 1, "bound now");
+    assert!(portal.wait_until_empty(PATIENCE).await);
+    running.stop().await.expect("a clean stop");
+    stage.judge();
+}

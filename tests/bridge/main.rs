@@ -3,6 +3,7 @@
 //! The judge is the simulator's ledger: every row that the portals ever had is in Kafka, nothing is left reserved, and the
 //! portals have not been misused.
 
+mod admin;
 mod aftermath;
 mod bindings;
 mod cycles;
@@ -17,8 +18,11 @@ mod records;
 #[path = "../support/replay.rs"]
 mod replay;
 mod roster;
+mod schema;
 mod secrets;
+
 mod stage;
+mod sweep;
 mod tokens;
 mod truth;
 mod upkeep;

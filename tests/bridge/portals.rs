@@ -56,16 +56,23 @@ async fn a_portal_that_answers_html_costs_the_other_nothing() {
 async fn a_portal_that_cannot_be_served_is_parked_with_its_reason_and_the_others_go_on() {
     let refused = [
         ("ACCESS_DENIED", "forbidden"),
+        ("user_access_error", "forbidden"),
+        ("INVALID_CREDENTIALS", "forbidden"),
+        ("insufficient_scope", "forbidden"),
+        ("WRONG_AUTH_TYPE", "forbidden"),
         ("WRONG_LICENSE", "unlicensed"),
         ("PORTAL_DELETED", "deleted"),
         ("OVERLOAD_LIMIT", "blocked"),
     ];
-    let stage = Stage::new(Setup { portals: refused.len() + 2, ..Setup::default() }).await;
-    let (rejected, good) = (stage.portal(refused.len()), stage.portal(refused.len() + 1));
+    let stage = Stage::new(Setup { portals: refused.len() + 4, ..Setup::default() }).await;
+    let [rejected, unpaid, no_admin, good] = [0, 1, 2, 3].map(|number| stage.portal(refused.len() + number));
     for (number, (code, _)) in refused.iter().enumerate() {
         stage.portal(number).add_fault(Fault::new(Trouble::code(code)));
     }
     rejected.revoke_tokens();
+    unpaid.add_fault(Fault::new(Trouble::code("PAYMENT_REQUIRED")).on("oauth"));
+    unpaid.expire_tokens();
+    no_admin.set_admin(false);
     good.backlog(500, 1);
     let running = stage.start().await;
     assert!(good.wait_until_empty(PATIENCE).await);
@@ -74,14 +81,25 @@ async fn a_portal_that_cannot_be_served_is_parked_with_its_reason_and_the_others
         assert_eq!(seen["reason"], *reason, "{code}: {seen}");
         assert!(seen["advice"].as_str().is_some_and(|advice| advice.len() > 20), "{seen}");
     }
-    let seen = running.portal(&rejected, |seen| seen["state"] == "parked").await;
-    assert_eq!(seen["reason"], "needs_reinstall", "{seen}");
-    assert!((running.metric("b24kafka_portals{state=\"parked\"}").await - 5.0).abs() < 0.5);
+    for (portal, reason) in [(&rejected, "needs_reinstall"), (&unpaid, "unpaid"), (&no_admin, "forbidden")] {
+        let seen = running.portal(portal, |seen| seen["state"] == "parked").await;
+        assert_eq!(seen["reason"], reason, "{seen}");
+        assert!(seen["next"]["at"].as_f64().is_some(), "it is tried again by itself: {seen}");
+    }
+    let parked = running.metric("b24kafka_portals{state=\"parked\"}").await;
+    assert!((parked - (refused.len() + 3) as f64).abs() < 0.5, "{parked}");
     assert_eq!(running.get("/health").await.0, 200, "one portal is served");
-    let asked: u64 = (0..refused.len()).map(|number| stage.portal(number).requests().http).sum();
+    let asked = || (0..refused.len() + 3).map(|number| stage.portal(number).requests().http).sum::<u64>();
+    let before = asked();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let later: u64 = (0..refused.len()).map(|number| stage.portal(number).requests().http).sum();
-    assert_eq!(asked, later, "a parked portal is not hammered");
+    assert_eq!(asked(), before, "a parked portal is not hammered");
+    unpaid.clear_faults();
+    no_admin.set_admin(true);
+    for portal in [&unpaid, &no_admin] {
+        portal.backlog(5, 2);
+        running.poll(portal).await;
+        assert!(portal.wait_until_empty(PATIENCE).await, "it is served again");
+    }
     running.stop().await.expect("a clean stop");
     stage.judge();
 }

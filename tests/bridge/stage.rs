@@ -150,10 +150,17 @@ impl Running {
 
     /// Polls a portal through the admin API.
     pub async fn poll(&self, portal: &Portal) -> serde_json::Value {
-        let url = format!("http://{}/api/portals/{}/poll", self.admin, portal.member_id());
+        let (status, said) = self.act(portal, "poll").await;
+        assert_eq!(status, 202);
+        said
+    }
+
+    /// Does something to a portal through the admin API: the status, and what is said.
+    pub async fn act(&self, portal: &Portal, action: &str) -> (u16, serde_json::Value) {
+        let url = format!("http://{}/api/portals/{}/{action}", self.admin, portal.member_id());
         let answer = reqwest::Client::new().post(url).bearer_auth(ADMIN_TOKEN).send().await.expect("an answer");
-        assert_eq!(answer.status().as_u16(), 202);
-        serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON")
+        let status = answer.status().as_u16();
+        (status, serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON"))
     }
 
     /// `/health`: the status, and what is said.

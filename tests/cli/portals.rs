@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 
 use axum::{
     Json, Router,
-    extract::Path,
-    http::{HeaderMap, StatusCode},
+    extract::{Path, RawQuery},
+    http::{HeaderMap, Method, StatusCode, Uri},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use serde_json::{Value, json};
 
-use super::{MINIMAL, Ran, Site, run, support::port, utf8};
+use super::{MINIMAL, Ran, Site, run, run_with_input, support::port, utf8};
 
 /// An admin API on a port of its own; it ends with its runtime.
 struct Bridge {
@@ -132,21 +132,97 @@ fn somebody_else_on_the_port_is_said_in_one_sentence() {
     }
 }
 
+/// Answers every call with what it was asked, as the admin API answers a change.
+fn echoing() -> Bridge {
+    let echo = async |method: Method, uri: Uri, headers: HeaderMap, body: String| -> Response {
+        if headers.get("authorization").is_none_or(|given| given != "Bearer t0ken") {
+            let refusal = json!({ "error": "unauthorized", "message": "this call needs the bearer token" });
+            return (StatusCode::UNAUTHORIZED, Json(refusal)).into_response();
+        }
+        Json(json!({ "message": format!("{method} {uri} {body}") })).into_response()
+    };
+    Bridge::start(Router::new().fallback(echo))
+}
+
 #[test]
-fn what_is_still_to_come_says_so_here_and_in_the_readme() {
-    let nobody = SocketAddr::from(([127, 0, 0, 1], port::free()));
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
-    let (before, missing) = readme.split_once("## Not in this version").expect("a section");
-    let add = &["add", "a1", "--endpoint", "https://a.example/rest/", "--refresh-token-file", "none"][..];
-    for command in [add, &["remove", "a1"], &["park", "a1"], &["resume", "a1"]] {
-        let ran = portals(nobody, command);
-        let sentence = format!("b24kafka: portals {} is not built in this version\n", command[0]);
-        assert_eq!((ran.code, ran.out.as_str(), ran.err), (Some(1), "", sentence));
-        let name = format!("`portals {}`", command[0]);
-        assert!(missing.contains(&name) && !before.contains(&name), "{name}");
+fn each_command_makes_its_call_with_the_token() {
+    let bridge = echoing();
+    let address = bridge.address.to_string();
+    let with = |args: &[&str]| {
+        run(&[&["portals"], args, &["--admin", &address]].concat(), &[("B24KAFKA__ADMIN__TOKEN", "t0ken")])
+    };
+    for (command, call) in [
+        ("remove", "DELETE /api/portals/a1"),
+        ("park", "POST /api/portals/a1/park"),
+        ("resume", "POST /api/portals/a1/resume"),
+        ("poll", "POST /api/portals/a1/poll"),
+        ("sweep-errors", "POST /api/portals/a1/sweep-errors"),
+    ] {
+        let ran = with(&[command, "a1"]);
+        assert_eq!((ran.code, ran.out.trim_end()), (Some(0), call), "{ran:?}");
+        let ran = run(&["portals", command, "a1", "--admin", &address], &[]);
+        assert!(ran.code == Some(1) && ran.err.contains("needs the bearer token (401)"), "{ran:?}");
+        let ran = with(&[command, "a/../b"]);
+        assert!(ran.code == Some(1) && ran.err.contains("is no member_id"), "{ran:?}");
     }
-    let command = "target/release/b24kafka ";
-    assert!(!readme.contains(command), "the README calls the binary by its name alone");
+}
+
+#[test]
+fn a_portal_is_added_with_a_token_from_a_file_or_standard_input_and_never_from_the_command_line() {
+    let bridge = echoing();
+    let address = bridge.address.to_string();
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("token");
+    std::fs::write(&file, "fr0m-file\n").expect("written");
+    let env = [("B24KAFKA__ADMIN__TOKEN", "t0ken")];
+    let add = ["portals", "add", "a1", "--endpoint", "https://a.example/rest/", "--admin", &address];
+    let ran = run(&[&add[..], &["--refresh-token-file", utf8(&file)]].concat(), &env);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let body = ran.out.strip_prefix("POST /api/portals ").expect("the call");
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    let want = json!({ "member_id": "a1", "endpoint": "https://a.example/rest/", "refresh_token": "fr0m-file" });
+    assert_eq!(body, want);
+    let ran = run_with_input(&[&add[..], &["--refresh-token-file", "-"]].concat(), &env, "fr0m-stdin\n");
+    assert!(ran.code == Some(0) && ran.out.contains(r#""refresh_token":"fr0m-stdin""#), "{ran:?}");
+    let ran = run(&[&add[..], &["--refresh-token-file", "/none/token"]].concat(), &env);
+    assert!(ran.code == Some(1) && ran.err.contains("/none/token, which cannot be read"), "{ran:?}");
+    let ran = run(&[&add[..], &["--refresh-token", "s3cr3t"]].concat(), &env);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "there is no such option");
+}
+
+#[test]
+fn a_list_is_asked_for_page_by_page_and_with_filters() {
+    let page = async |RawQuery(query): RawQuery| -> Response {
+        let query = query.unwrap_or_default();
+        assert!(query.starts_with("state=parked&text=b%262&sort=-held&limit="), "{query}");
+        let one = |id: &str, next: Value| {
+            Json(json!({ "portals": [{ "member_id": id, "state": "parked" }], "total": 3, "next": next }))
+                .into_response()
+        };
+        match query.rsplit_once("&next=").map(|(_, next)| next) {
+            None => one("a1", json!("first")),
+            Some("first") => one("b2", json!("second")),
+            Some("second") => one("c3", Value::Null),
+            Some(other) => panic!("{other}"),
+        }
+    };
+    let bridge = Bridge::start(Router::new().route("/api/portals", get(page)));
+    let list = ["list", "--state", "parked", "--text", "b&2", "--sort", "-held"];
+    let ran = portals(bridge.address, &list);
+    let ids: Vec<&str> = ran.out.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!((ran.code, ids), (Some(0), vec!["a1", "b2", "c3"]), "{ran:?}");
+    let ran = portals(bridge.address, &[&list[..], &["--json"]].concat());
+    let json: Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!((json["portals"].as_array().map(Vec::len), &json["next"]), (Some(3), &Value::Null), "{ran:?}");
+    let ran = portals(bridge.address, &[&list[..], &["--limit", "2"]].concat());
+    assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 3), "{ran:?}");
+    assert!(ran.err.contains("2 of 3 portals are shown"), "{ran:?}");
+
+    let refuse =
+        async || (StatusCode::BAD_REQUEST, Json(json!({ "error": "malformed", "message": "sort is none of these" })));
+    let bridge = Bridge::start(Router::new().route("/api/portals", get(refuse)));
+    let ran = portals(bridge.address, &["list", "--sort", "shoes"]);
+    assert!(ran.code == Some(1) && ran.err.contains("sort is none of these (400)"), "{ran:?}");
 }
 
 /// Polls as the admin API does: with the right token, and with one answer a portal.

@@ -90,7 +90,7 @@ impl Stand {
 
     pub fn bind(&self, events: &[&str]) -> Result<Bound, CallError> {
         let events: Vec<String> = events.iter().map(|name| (*name).to_owned()).collect();
-        self.wait(self.client.bind(&self.access, &Connector::default(), &events))
+        self.wait(self.client.bind(&self.access, &Connector::default(), &events, false))
     }
 
     pub fn feature(&self) -> Result<bool, CallError> {

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Reads the answer to `exchange`.
-pub(super) fn read(exchange: &Exchange, answered: &Answered) -> Result<Exchanged, CallError> {
+pub(in crate::bitrix) fn read(exchange: &Exchange, answered: &Answered) -> Result<Exchanged, CallError> {
     let (batch, clock) = answered.result::<Batch<'_, Commands<'_>>>()?;
     let mut reader = Reader { batch, clock, body: answered.body(), unreadable: 0 };
     let took = reader.took(answered.elapsed);

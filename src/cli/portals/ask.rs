@@ -11,12 +11,14 @@ use reqwest::{Client, Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::{cli::output::printable, protocol::types::PortalId};
 
 /// How long one answer may take: it is computed from memory.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long a change may take: a portal that is brought to rest has half a minute for it, and its tokens as long again.
+const CHANGE: Duration = Duration::from_secs(180);
 /// How much of an answer is taken, in bytes: some hundred thousand portals.
 const LARGEST: usize = 64 * 1024 * 1024;
 /// How much of what the bridge says is told, in characters.
@@ -97,7 +99,7 @@ impl Bridge {
     pub fn at(address: &str, by: &'static str, token: Option<SecretString>) -> Result<Self, AskError> {
         // The client wants one even though it will never speak TLS; if there is one already, that is as good.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let client = Client::builder().no_proxy().timeout(ANSWER).build().map_err(AskError::Client)?;
+        let client = Client::builder().no_proxy().build().map_err(AskError::Client)?;
         Ok(Self { place: Place { address: address.to_owned(), by }, token, client })
     }
 
@@ -106,13 +108,20 @@ impl Bridge {
         &self.place.address
     }
 
-    /// All portals: the answer as it is.
+    /// One page of portals: the answer as it is.
     ///
     /// # Errors
-    /// [`AskError::Away`] and [`AskError::Stranger`]
-    pub async fn portals(&self) -> Result<Value, AskError> {
-        match self.call(Method::GET, "api/portals").await? {
+    /// [`AskError::Away`] and [`AskError::Stranger`]; [`AskError::Refused`] if it does not understand the query.
+    pub async fn portals(&self, query: &[(&str, String)]) -> Result<Value, AskError> {
+        let mut path = "api/portals".to_owned();
+        if !query.is_empty() {
+            let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+            path.push('?');
+            path.push_str(&query);
+        }
+        match self.call(Method::GET, &path, None).await? {
             (StatusCode::OK, body) => self.read(&body),
+            (status @ StatusCode::BAD_REQUEST, body) => Err(self.refused(status, &body)),
             (status, _) => Err(self.stranger(&format!("status {status}"))),
         }
     }
@@ -122,27 +131,26 @@ impl Bridge {
     /// # Errors
     /// As [`portals`](Self::portals), and [`AskError::Unknown`]
     pub async fn portal(&self, member_id: &PortalId) -> Result<Value, AskError> {
-        match self.call(Method::GET, &format!("api/portals/{member_id}")).await? {
+        match self.call(Method::GET, &format!("api/portals/{member_id}"), None).await? {
             (StatusCode::OK, body) => self.read(&body),
             (StatusCode::NOT_FOUND, _) => Err(AskError::Unknown(self.place.clone(), member_id.clone())),
             (status, _) => Err(self.stranger(&format!("status {status}"))),
         }
     }
 
-    /// Has a portal's queues asked at once: the answer in the bridge's own words, as text or as JSON.
+    /// Has a portal changed: the answer in the bridge's own words, as text or as JSON.
     ///
     /// # Errors
     /// [`AskError::Refused`] with what the bridge says, [`AskError::Away`] and [`AskError::Token`]
-    pub async fn poll(&self, member_id: &PortalId) -> Result<Value, AskError> {
-        let (status, body) = self.call(Method::POST, &format!("api/portals/{member_id}/poll")).await?;
-        let answer = serde_json::from_slice(&body)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).trim().to_owned()));
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let said = Some(in_words(&answer)).filter(|said| !said.is_empty());
+    pub async fn change(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, AskError> {
+        let (status, body) = self.call(method, path, body).await?;
+        if status.is_success() { Ok(any(&body)) } else { Err(self.refused(status, &body)) }
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> AskError {
+        let said = Some(in_words(&any(body))).filter(|said| !said.is_empty());
         let said = said.unwrap_or_else(|| "it gives no reason".to_owned());
-        Err(AskError::Refused { place: self.place.clone(), status, said })
+        AskError::Refused { place: self.place.clone(), status, said }
     }
 
     /// An answer of the API in the form that is expected.
@@ -153,11 +161,15 @@ impl Bridge {
         T::deserialize(answer).map_err(|error| self.stranger(&error.to_string()))
     }
 
-    async fn call(&self, method: Method, path: &str) -> Result<(StatusCode, Vec<u8>), AskError> {
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Vec<u8>), AskError> {
         let away = |error: reqwest::Error| AskError::Away(self.place.clone(), root(&error));
         let url = format!("http://{}/{path}", self.place.address);
         let url = Url::parse(&url).map_err(|error| AskError::Away(self.place.clone(), error.to_string()))?;
-        let mut request = self.client.request(method, url);
+        let patience = if method == Method::GET { ANSWER } else { CHANGE };
+        let mut request = self.client.request(method, url).timeout(patience);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose_secret());
         }
@@ -182,9 +194,14 @@ impl Bridge {
     }
 }
 
+/// An answer as JSON, or as the text that it is.
+fn any(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).trim().to_owned()))
+}
+
 /// What the bridge says, in one line for people.
 pub(super) fn in_words(answer: &Value) -> String {
-    let words = ["reason", "error", "message", "detail"].iter().find_map(|key| answer.get(key)?.as_str());
+    let words = ["message", "reason", "error", "detail"].iter().find_map(|key| answer.get(key)?.as_str());
     let words = words.or(answer.as_str()).map_or_else(|| answer.to_string(), str::to_owned);
     printable(&words.split_whitespace().collect::<Vec<_>>().join(" "), SAID)
 }

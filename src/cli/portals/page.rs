@@ -17,6 +17,8 @@ pub(super) struct Page {
     pub portals: Vec<Portal>,
     /// Set where there are more than were told.
     pub next: Option<String>,
+    /// How many there are.
+    pub total: Option<usize>,
 }
 
 /// What the API tells of a portal. What a bridge leaves out is shown as not known.
@@ -33,7 +35,56 @@ pub(super) struct Portal {
     /// Seconds since 1970.
     last_success: Option<f64>,
     #[serde(default)]
+    last_errors: Vec<Trouble>,
+    next: Option<Next>,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    unbound: Vec<Unbound>,
+    #[serde(default)]
     queues: Vec<Queue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Trouble {
+    at: f64,
+    error: String,
+    times: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Next {
+    action: String,
+    at: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Limits {
+    budget: Option<Budget>,
+    #[serde(default)]
+    methods: Vec<Method>,
+    rests_until: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Budget {
+    spent: u64,
+    ceiling: u64,
+    per_second: u64,
+    held_until: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Method {
+    method: String,
+    seconds: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Unbound {
+    connector: String,
+    event: String,
+    code: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,6 +92,27 @@ struct Queue {
     connector: String,
     held: u64,
     limit: u64,
+    #[serde(default)]
+    unconfirmed: u64,
+    #[serde(default)]
+    barred: bool,
+    #[serde(default)]
+    more: bool,
+    last_exchange: Option<Exchange>,
+    error_rows: Option<ErrorRows>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Exchange {
+    at: f64,
+    rows: u64,
+    seconds: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct ErrorRows {
+    rows: u64,
+    counted_at: f64,
 }
 
 /// One line a portal.
@@ -80,13 +152,75 @@ pub(super) fn show(portal: &Portal, zone: &TimeZone, out: &mut dyn Write) -> io:
         "last error".into(),
         portal.last_error.as_deref().map_or_else(|| "none".into(), |error| printable(error, TEXT)),
     ));
+    for trouble in portal.last_errors.iter().rev() {
+        let times = if trouble.times > 1 { format!(" ({} times)", trouble.times) } else { String::new() };
+        let error = printable(&trouble.error, TEXT);
+        facts.push(("trouble".into(), format!("{}  {error}{times}", moment(trouble.at, zone))));
+    }
+    if let Some(next) = &portal.next {
+        let at = next.at.map(|at| format!(", {}", moment(at, zone))).unwrap_or_default();
+        facts.push(("next".into(), format!("{}{at}", printable(&next.action, TEXT))));
+    }
+    facts.extend(portal.limits.told(zone).into_iter().map(|limit| ("limits".to_owned(), limit)));
+    for unbound in &portal.unbound {
+        let event = printable(&unbound.event, TEXT);
+        facts.push((
+            "not bound".into(),
+            format!("{event} of queue {}: {}", name(&unbound.connector), printable(&unbound.code, TEXT)),
+        ));
+    }
     for queue in &portal.queues {
-        let name = if queue.connector.is_empty() { "plain".into() } else { printable(&queue.connector, TEXT) };
-        let rows = if queue.held == 1 { "row" } else { "rows" };
-        facts.push((format!("queue {name}"), format!("{} {rows} held, asks for {} at once", queue.held, queue.limit)));
+        facts.extend(queue.told(zone).into_iter().map(|told| (format!("queue {}", name(&queue.connector)), told)));
     }
     let rows: Vec<[&str; 2]> = facts.iter().map(|(name, value)| [name.as_str(), value.as_str()]).collect();
     table(out, &rows)
+}
+
+impl Limits {
+    fn told(&self, zone: &TimeZone) -> Vec<String> {
+        let mut told = Vec::new();
+        if let Some(Budget { spent, ceiling, per_second, held_until }) = self.budget {
+            told.push(format!("{spent} of {ceiling} requests spent, {per_second} come back a second"));
+            told.extend(held_until.map(|until| format!("nothing is sent until {}", moment(until, zone))));
+        }
+        let methods = self.methods.iter();
+        told.extend(methods.map(|m| format!("{} has used {:.1} s of its time", printable(&m.method, TEXT), m.seconds)));
+        told.extend(self.rests_until.map(|until| format!("a method rests until {}", moment(until, zone))));
+        told
+    }
+}
+
+impl Queue {
+    fn told(&self, zone: &TimeZone) -> Vec<String> {
+        let rows = if self.held == 1 { "row" } else { "rows" };
+        let mut told = vec![format!("{} {rows} held, asks for {} at once", self.held, self.limit)];
+        if let Some(Exchange { at, rows, seconds }) = self.last_exchange {
+            let more = if self.more { ", there may be more" } else { "" };
+            told.push(format!("{}: {rows} rows in {seconds:.1} s{more}", moment(at, zone)));
+        }
+        if self.unconfirmed > 0 {
+            told.push(format!("{} rows wait to be cleared", self.unconfirmed));
+        }
+        if self.barred {
+            told.push("rows wait for a topic that cannot be written".to_owned());
+        }
+        if let Some(ErrorRows { rows, counted_at }) = self.error_rows.as_ref().filter(|errors| errors.rows > 0) {
+            told.push(format!(
+                "{rows} error rows were put aside at the portal (counted {}); `b24kafka portals sweep-errors` takes them",
+                moment(*counted_at, zone)
+            ));
+        }
+        told
+    }
+}
+
+fn name(connector: &str) -> String {
+    if connector.is_empty() { "plain".to_owned() } else { printable(connector, TEXT) }
+}
+
+/// A conversion from a float saturates, and no clock shows what no calendar holds.
+fn moment(seconds: f64, zone: &TimeZone) -> String {
+    Timestamp::from_second(seconds as i64).map_or_else(|_| "?".to_owned(), |moment| clock(moment, zone))
 }
 
 impl Portal {
@@ -100,9 +234,7 @@ impl Portal {
     }
 
     fn last_success(&self, zone: &TimeZone) -> String {
-        let Some(seconds) = self.last_success else { return "never".to_owned() };
-        // A conversion from a float saturates, and no clock shows what no calendar holds.
-        Timestamp::from_second(seconds as i64).map_or_else(|_| "?".to_owned(), |moment| clock(moment, zone))
+        self.last_success.map_or_else(|| "never".to_owned(), |seconds| moment(seconds, zone))
     }
 }
 
@@ -114,6 +246,7 @@ fn reason_in_words(reason: &str) -> String {
         "unpaid" => "the portal is not paid",
         "deleted" => "the portal is deleted",
         "blocked" => "the portal is blocked",
+        "operator" => "an operator has parked it",
         other => return printable(other, TEXT),
     };
     words.to_owned()
@@ -174,6 +307,33 @@ mod tests {
              queue plain   1 row held, asks for 50 at once\n\
              queue sync    40 rows held, asks for 100 at once\n"
         );
+        let full: Portal = serde_json::from_str(
+            r#"{"member_id": "a1", "domain": "d", "state": "active", "mode": "reserve", "last_success": null,
+                "last_errors": [{"at": 1795515330.5, "error": "TIMEOUT", "times": 3}],
+                "next": {"action": "it is asked for rows", "at": 1795515400},
+                "limits": {"budget": {"spent": 3, "ceiling": 49, "per_second": 2, "held_until": null},
+                    "methods": [{"method": "event.offline.get", "seconds": 1.25, "reset_at": null}], "rests_until": 1795515400},
+                "unbound": [{"connector": "", "event": "ONX", "code": "ERROR_CORE"}],
+                "queues": [{"connector": "", "held": 0, "limit": 50, "unconfirmed": 2, "barred": true, "more": true,
+                    "last_exchange": {"at": 1795515330, "rows": 50, "seconds": 0.25},
+                    "error_rows": {"rows": 7, "counted_at": 1795515330}}]}"#,
+        )
+        .expect("a portal");
+        let text = written(|out| show(&full, &TimeZone::UTC, out));
+        for line in [
+            "trouble       2026-11-24 10:15:30  TIMEOUT (3 times)\n",
+            "next          it is asked for rows, 2026-11-24 10:16:40\n",
+            "limits        3 of 49 requests spent, 2 come back a second\n",
+            "limits        event.offline.get has used 1.2 s of its time\n",
+            "limits        a method rests until 2026-11-24 10:16:40\n",
+            "not bound     ONX of queue plain: ERROR_CORE\n",
+            "queue plain   2026-11-24 10:15:30: 50 rows in 0.2 s, there may be more\n",
+            "queue plain   2 rows wait to be cleared\n",
+            "queue plain   rows wait for a topic that cannot be written\n",
+            "queue plain   7 error rows were put aside at the portal (counted 2026-11-24 10:15:30);",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
         let text = written(|out| show(&portals[1], &TimeZone::UTC, out));
         assert!(
             text.contains("advice        install it\\u{1b}[2J\n") && text.contains("last error    invalid_grant\n")

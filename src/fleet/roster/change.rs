@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long a portal that is parked or removed may take to finish and confirm what is in flight.
-const GRACE: Duration = Duration::from_secs(30);
+pub(super) const GRACE: Duration = Duration::from_secs(30);
 /// The same for one whose application was uninstalled: what we hold of it is the only copy, as its queue is gone, so Kafka
 /// gets time to take it. Nothing can be confirmed there any more, and nothing waits for that.
 const UNINSTALL_GRACE: Duration = Duration::from_secs(60);
@@ -195,7 +195,7 @@ impl Roster {
     }
 
     /// A portal on which the application is installed.
-    fn present(&self, id: &PortalId) -> Result<Arc<Portal>, RosterError> {
+    pub(super) fn present(&self, id: &PortalId) -> Result<Arc<Portal>, RosterError> {
         let portal = self.get(id).ok_or(RosterError::Unknown)?;
         if state(&portal) == PortalState::Removed { Err(RosterError::Uninstalled) } else { Ok(portal) }
     }
@@ -211,7 +211,7 @@ impl Roster {
 
     /// Ends the portal's task: what is in flight is finished and confirmed, as long as the grace lasts, the process does not
     /// stop, and there is something to wait for. Returns whether it came to rest.
-    async fn bring_to_rest(
+    pub(super) async fn bring_to_rest(
         &self,
         id: &PortalId,
         portal: &Portal,
@@ -243,7 +243,11 @@ impl Roster {
         self.state().entries.get_mut(id)?.task.take()
     }
 
-    async fn change<T, F>(&self, id: PortalId, work: impl FnOnce(Self) -> F + Send + 'static) -> Result<T, RosterError>
+    pub(super) async fn change<T, F>(
+        &self,
+        id: PortalId,
+        work: impl FnOnce(Self) -> F + Send + 'static,
+    ) -> Result<T, RosterError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, RosterError>> + Send,
@@ -283,6 +287,7 @@ fn answer<T>(told: Told<T>, result: Result<T, RosterError>) {
     let _ = told.send(result);
 }
 
-fn state(portal: &Portal) -> PortalState {
+/// Its state.
+pub(super) fn state(portal: &Portal) -> PortalState {
     portal.session().standing().snapshot().state
 }

@@ -22,6 +22,18 @@ pub enum RosterError {
     /// It is done, and a restart undoes it.
     #[error("the portal is not served any more, but its record cannot be removed from the registry; try again")]
     Left(#[source] RegistryError),
+    /// Nobody serves it now.
+    #[error("the portal is not served now; see its state")]
+    NotServed,
+    /// Its plan has no reservations.
+    #[error(
+        "the plan of the portal has no reservations (rest_offline_extended), and without them error rows cannot be taken \
+         without the risk of losing one"
+    )]
+    NoReservations,
+    /// It does not come to rest.
+    #[error("the portal has rows under way that cannot be finished now; try again when Kafka and the portal answer")]
+    Restless,
     /// The process stops.
     #[error("the bridge is being stopped")]
     Stopping,

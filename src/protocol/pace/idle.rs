@@ -23,6 +23,17 @@ pub enum WakeUps {
     Missed,
 }
 
+impl WakeUps {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unused => "unused",
+            Self::Expected => "expected",
+            Self::Missed => "missed",
+        }
+    }
+}
+
 /// What is thought of wake-ups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
