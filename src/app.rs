@@ -4,7 +4,9 @@ pub mod broker;
 mod changes;
 pub mod check;
 mod health;
+mod history;
 mod names;
+mod page;
 mod portrait;
 pub mod view;
 
@@ -29,6 +31,7 @@ use crate::{
         Settings, Shared,
         clock::{Clock, millis},
         gate::Gate,
+        letters::Letters,
         trace::{Trace, TraceError},
     },
 };
@@ -132,9 +135,13 @@ impl App {
             allow_http: config.app.allow_http,
             silence: 2 * config.fetch.poll_max + config.fetch.request_timeout,
         });
-        let (admin, serve) = admin::listen(config.admin.listen, view).await?;
+        let letters = Arc::new(Letters::default());
+        let history = history::History::default();
+        let page = page::build(config, view.clone(), &metrics, &history, &registry, &letters);
+        let (admin, serve) = admin::listen(config.admin.listen, view, page).await?;
         let mut serving = tokio::task::JoinSet::new();
         serving.spawn(serve);
+        serving.spawn(history.keep(metrics.clone()));
         serving.spawn(heart.beat());
         tracing::info!(%admin, "the admin listener is up");
 
@@ -151,6 +158,7 @@ impl App {
             dead_letter_topic,
             settings: settings(config),
             metrics: metrics.clone(),
+            letters,
             clock,
             trace: trace.clone(),
             gate: Arc::new(Gate::new(config.fetch.concurrency)),

@@ -14,7 +14,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use prometheus::{Registry, TextEncoder};
+use prometheus::{IntCounterVec, Registry, TextEncoder, core::Collector as _};
 
 use define::metrics;
 pub use define::{Description, Label};
@@ -111,6 +111,33 @@ metrics! {
     shard_changes = "shard_changes_total": IntCounter,
 }
 
+/// Sums since the start of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Rows taken in.
+    pub received: u64,
+    /// Rows whose record is acknowledged.
+    pub acknowledged: u64,
+    /// Rows whose removal a portal has confirmed.
+    pub cleared: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Requests to portals and OAuth servers.
+    pub requests: u64,
+    /// Rows that are held at this moment.
+    pub held: u64,
+}
+
+fn sum(counters: &IntCounterVec) -> u64 {
+    let families = counters.collect();
+    let values = families
+        .iter()
+        .flat_map(prometheus::proto::MetricFamily::get_metric)
+        .map(|metric| metric.get_counter().get_value());
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a sum of whole, positive counts")]
+    return values.sum::<f64>() as u64;
+}
+
 impl Metrics {
     /// Registers everything. `entities` is the closed set of the `entity` label, `portals` how many portals have a label of
     /// their own.
@@ -140,6 +167,19 @@ impl Metrics {
     pub fn flow<T>(&self, change: impl FnOnce(&Self) -> T) -> T {
         let _open = self.flow.read().unwrap_or_else(PoisonError::into_inner);
         change(self)
+    }
+
+    /// Sums over all labels, at one moment.
+    pub fn totals(&self) -> Totals {
+        let _closed = self.flow.write().unwrap_or_else(PoisonError::into_inner);
+        Totals {
+            received: sum(&self.rows_received),
+            acknowledged: sum(&self.records_acknowledged),
+            cleared: self.rows_cleared.get(),
+            dead: sum(&self.dead_letters),
+            requests: sum(&self.rest_requests),
+            held: u64::try_from(self.rows_held.get()).unwrap_or(0),
+        }
     }
 
     /// A stage worked just now.

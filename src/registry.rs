@@ -4,7 +4,11 @@
 //! [`Registry::store`] returns only when the record would survive a crash, and a token may be used only then.
 //! This module knows files and nothing of portals, Kafka or HTTP; it never logs, and its errors hold no token.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    error::Error as _,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::protocol::types::PortalId;
 
@@ -22,6 +26,8 @@ mod record;
 #[derive(Clone, Debug)]
 pub struct Registry {
     file: Arc<FileRegistry>,
+    /// What the last write failed with, if it did.
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl Registry {
@@ -32,7 +38,7 @@ impl Registry {
     pub async fn open(dir: &Path) -> Result<(Self, Vec<PortalRecord>, Vec<RefusedFile>), RegistryError> {
         let dir = dir.to_path_buf();
         let opened = blocking(move || FileRegistry::open(&dir)).await?;
-        Ok((Self { file: Arc::new(opened.registry) }, opened.records, opened.refused))
+        Ok((Self { file: Arc::new(opened.registry), trouble: Arc::default() }, opened.records, opened.refused))
     }
 
     /// Stores a record durably; see [`FileRegistry::store`].
@@ -41,7 +47,7 @@ impl Registry {
     /// As [`FileRegistry::store`]. If the future is dropped, the record may be stored all the same.
     pub async fn store(&self, record: PortalRecord) -> Result<(), RegistryError> {
         let file = Arc::clone(&self.file);
-        blocking(move || file.store(&record)).await
+        self.written(blocking(move || file.store(&record)).await)
     }
 
     /// The record as it is stored now; see [`FileRegistry::load`].
@@ -59,7 +65,22 @@ impl Registry {
     /// As [`FileRegistry::remove`].
     pub async fn remove(&self, member_id: PortalId) -> Result<(), RegistryError> {
         let file = Arc::clone(&self.file);
-        blocking(move || file.remove(&member_id)).await
+        self.written(blocking(move || file.remove(&member_id)).await)
+    }
+
+    /// What the last write failed with, if it did; holds no token.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn written(&self, outcome: Result<(), RegistryError>) -> Result<(), RegistryError> {
+        let told = |error: &RegistryError| match error.source() {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        };
+        let trouble = outcome.as_ref().err().map(told);
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        outcome
     }
 }
 

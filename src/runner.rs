@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod gate;
+pub mod letters;
 pub mod limits;
 mod publishing;
 pub mod session;
@@ -33,6 +34,7 @@ use crate::{
 };
 use clock::{Clock, unix_seconds};
 use gate::{Gate, Urgency};
+use letters::Letters;
 use publishing::{Tally, failures, receive, record};
 use session::Session;
 use status::{LastRead, Status};
@@ -64,6 +66,7 @@ pub struct Runner {
     session: Arc<Session>,
     producer: Producer,
     metrics: Arc<Metrics>,
+    letters: Arc<Letters>,
     clock: Clock,
     status: Arc<Status>,
     /// When the request that is under way was sent, in seconds since 1970, and how many rows it may bring.
@@ -87,6 +90,8 @@ pub struct Shared {
     pub settings: Settings,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Which rows went to the dead letters last.
+    pub letters: Arc<Letters>,
     /// What time it is.
     pub clock: Clock,
     /// Where the steps of all machines are written down, if anywhere.
@@ -125,6 +130,7 @@ impl Runner {
             session,
             producer: shared.producer.clone(),
             metrics: shared.metrics.clone(),
+            letters: shared.letters.clone(),
             clock: shared.clock,
             status,
             asked: None,
@@ -212,6 +218,7 @@ impl Runner {
             session: &self.session,
             connector: &self.connector,
             dead_letter_topic: &self.dead_letter_topic,
+            letters: &self.letters,
         };
         let facts =
             actions.iter().filter_map(|action| if let Action::Note(fact) = action { Some(*fact) } else { None });

@@ -122,6 +122,7 @@ async fn portals(
         dead_letter_topic: config.kafka.dead_letter_topic.as_str().into(),
         settings: super::settings(config),
         metrics: Arc::new(Metrics::new(catalogue::entities(), 0)?),
+        letters: Arc::default(),
         clock: Clock::new(),
         trace: None,
         gate: Arc::new(Gate::new(config.fetch.concurrency)),

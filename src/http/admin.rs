@@ -85,13 +85,14 @@ pub struct Broker {
 #[error("admin.listen: cannot listen on {0}")]
 pub struct CannotListen(SocketAddr, #[source] std::io::Error);
 
-/// Serves until the task is dropped.
+/// Serves this and the status page until the task is dropped.
 ///
 /// # Errors
 /// If the address cannot be listened on.
 pub async fn listen(
     address: SocketAddr,
     view: Arc<View>,
+    page: Router,
 ) -> Result<(SocketAddr, impl Future<Output = ()> + Send + 'static), CannotListen> {
     let fail = |error| CannotListen(address, error);
     let listener = TcpListener::bind(address).await.map_err(fail)?;
@@ -108,7 +109,8 @@ pub async fn listen(
         .method_not_allowed_fallback(async || {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has no such method")
         })
-        .with_state(view);
+        .with_state(view)
+        .merge(page);
     let serve = async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the admin listener has stopped");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{clock::unix_seconds, session::Session};
+use super::{clock::unix_seconds, letters::Letters, session::Session};
 use crate::{
     kafka::record::{Marks, Record, Recorder},
     metrics::{
@@ -70,6 +70,7 @@ pub(super) struct Tally<'a> {
     pub session: &'a Session,
     pub connector: &'a Connector,
     pub dead_letter_topic: &'a str,
+    pub letters: &'a Letters,
 }
 
 /// Sums of one step.
@@ -148,6 +149,11 @@ impl Tally<'_> {
             }
             Fact::DeadLettered(row, reason) => {
                 tracing::warn!(%row, reason = reason.as_str(), "a row went to the dead letters");
+                let event = match self.rows.get(&row) {
+                    Some(Row { body: Body::Event(event), .. }) => Some(&*event.name),
+                    _ => None,
+                };
+                self.letters.note(self.session.portal(), row, event, reason);
                 sums.dead.push(reason);
                 sums.held -= 1;
             }

@@ -179,6 +179,7 @@ impl Sweep<'_> {
             session: self.session,
             connector: self.connector,
             dead_letter_topic: &self.shared.dead_letter_topic,
+            letters: &self.shared.letters,
         }
     }
 }
