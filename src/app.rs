@@ -1,6 +1,7 @@
 //! Wiring and lifetime: edges from the configuration, start, and a drain in order.
 
 pub mod broker;
+mod callbacks;
 mod changes;
 pub mod check;
 mod health;
@@ -14,12 +15,13 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
+use self::callbacks::Public;
 use crate::{
-    bitrix::{catalogue, client::Client},
+    bitrix::{catalogue, client::Client, hosts::Hosts},
     chain::chain,
     config::{Config, registry},
-    fleet::{self, Fleet, Parts, portal::QueuePlan, roster::Roster},
-    http::admin,
+    fleet::{self, Fleet, Parts, callbacks::Desk, portal::QueuePlan, roster::Roster},
+    http::{admin, callback},
     kafka::{
         producer::Producer,
         template::{KeyTemplate, TopicTemplate},
@@ -59,6 +61,9 @@ pub enum AppError {
     /// The admin listener cannot listen.
     #[error("{}", chain(.0))]
     Admin(#[from] admin::CannotListen),
+    /// The public listener cannot listen.
+    #[error("{}", chain(.0))]
+    Public(#[from] callback::CannotListen),
     /// The trace that was asked for cannot be written.
     #[error(transparent)]
     Trace(#[from] TraceError),
@@ -100,6 +105,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     ready: watch::Sender<bool>,
     admin: SocketAddr,
+    public: Public,
     grace: Duration,
     trace: Option<Trace>,
     serving: tokio::task::JoinSet<()>,
@@ -120,7 +126,8 @@ impl App {
         let registry::Registry::File { path } = &config.registry;
         let (registry, stored) = open_registry(path).await?;
         let trace = trace.map(Trace::open).transpose()?;
-        let client = Client::new(&config.fetch).map_err(AppError::Http)?;
+        let hosts = Hosts::new(&config.app, config.portals.iter().map(|portal| &portal.endpoint));
+        let client = Client::guarded(&config.fetch, hosts).map_err(AppError::Http)?;
         let producer = Producer::new(&config.kafka)?;
         let (ready, is_ready) = watch::channel(false);
         let portals = view::Portals::default();
@@ -144,6 +151,7 @@ impl App {
         serving.spawn(history.keep(metrics.clone()));
         serving.spawn(heart.beat());
         tracing::info!(%admin, "the admin listener is up");
+        let public = Public::listen(&config.http, metrics.clone()).await?;
 
         let topics = needed_topics(config, &stored)?;
         tokio::select! {
@@ -170,19 +178,24 @@ impl App {
             queues: queue_plans(config)?,
             app: Arc::new(config.app.clone()),
             tombstones: config.kafka.tombstones,
+            wake_ups: callbacks::wake_ups(&config.http),
         });
         let fleet = Fleet::start(&config.portals, &parts, stored);
         portals.set(fleet.roster());
-        for (key, why) in config.without_effect() {
-            tracing::warn!("{key} is set and does nothing: {why}");
-        }
+        public.open(Desk::new(fleet.roster().clone(), parts));
         tracing::info!(portals = fleet.roster().all().len(), queues = config.queues.len(), "the bridge is running");
-        Ok(Some(Self { fleet, producer, metrics, ready, admin, grace: config.shutdown.grace, trace, serving }))
+        let grace = config.shutdown.grace;
+        Ok(Some(Self { fleet, producer, metrics, ready, admin, public, grace, trace, serving }))
     }
 
     /// Where the admin listener listens.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where the public listener listens.
+    pub fn public(&self) -> SocketAddr {
+        self.public.address()
     }
 
     /// The portals, which may come and go.
@@ -219,12 +232,14 @@ impl App {
             }
         }
         tracing::info!(grace_s = self.grace.as_secs(), "stopping: finishing and confirming what is in flight");
+        self.public.stop();
         let rest = self.fleet.drain(self.grace).await;
         fleet::gauge(&self.fleet.roster().all(), &self.metrics);
         self.producer.close(Duration::from_secs(1)).await;
         if let Some(trace) = &self.trace {
             trace.close().await;
         }
+        self.public.end().await;
         self.serving.shutdown().await;
         if let Some(broken) = broken {
             return Err(AppError::Broken(broken));

@@ -96,12 +96,6 @@ impl Config {
         }
     }
 
-    /// Keys that are set and have no effect in this version, each with the reason.
-    pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
-        let all = [(self.http.public_url.is_some(), "http.public_url", "this version takes no calls of portals")];
-        all.into_iter().filter(|(set, ..)| *set).map(|(_, key, why)| (key, why)).collect()
-    }
-
     /// Every key there is, in the order of the sections.
     pub fn keys() -> Vec<Key> {
         let text = "[[queues]]\n[[portals]]\n";

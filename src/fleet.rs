@@ -1,5 +1,6 @@
 //! From portals to runners: who is served, by which tasks, until when.
 
+pub mod callbacks;
 pub mod portal;
 pub mod roster;
 pub mod upkeep;
@@ -20,6 +21,7 @@ use crate::{
 };
 use portal::{Broken, Portal, QueuePlan};
 use roster::Roster;
+use upkeep::wakes::Wanted;
 
 /// What every portal is made from.
 pub struct Parts {
@@ -35,6 +37,8 @@ pub struct Parts {
     pub app: Arc<App>,
     /// Whether deletes are followed by tombstones.
     pub tombstones: bool,
+    /// How portals are asked to announce rows, if they can reach us.
+    pub wake_ups: Option<Wanted>,
 }
 
 /// All portals of this process, from the start to the stop.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use b24kafka::{
     bitrix::{
         Access, CallError, Client, Trouble,
-        bindings::{Binding, Target},
+        bindings::{Binding, BoundWakeUp, Target},
         features::RESERVATIONS,
         oauth::RefreshError,
     },
@@ -298,13 +298,19 @@ async fn the_wake_up_is_bound_once() {
         Reply::json(200, &json!({ "result": [] })),
         Reply::json(200, &json!({ "result": true })),
         Reply::json(200, &there),
+        Reply::json(200, &there),
+        Reply::json(200, &json!({ "result": true })),
     ])
     .await;
     let (client, access, handler) = (patient(), access(&server), "https://b.example/e".parse().expect("url"));
-    assert_eq!(client.bind_wake_up(&access, &handler, 1).await, Ok(true));
-    assert_eq!(client.bind_wake_up(&access, &handler, 1).await, Ok(false));
+    let bound = |added| Ok(BoundWakeUp { added, others: Vec::new() });
+    assert_eq!(client.bind_wake_up(&access, &handler, 1).await, bound(true));
+    assert_eq!(client.bind_wake_up(&access, &handler, 1).await, bound(false));
+    let moved = "https://new.example/e".parse().expect("url");
+    let others = vec!["https://b.example/e".to_owned()];
+    assert_eq!(client.bind_wake_up(&access, &moved, 1).await, Ok(BoundWakeUp { added: true, others }));
     let asked = server.asked();
-    assert_eq!(asked.len(), 3);
+    assert_eq!(asked.len(), 5);
     let body: Value = serde_json::from_str(&asked[1].body).expect("json");
     let want = json!({ "auth": TOKEN, "event": "ONOFFLINEEVENT", "handler": "https://b.example/e", "options": { "minTimeout": 1 } });
     assert_eq!(body, want);

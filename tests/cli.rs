@@ -222,21 +222,6 @@ fn a_relative_path_follows_the_working_directory_and_is_said_in_full() {
     assert!(code == Some(78) && err.contains(&said), "{err}");
 }
 
-#[test]
-fn keys_without_effect_are_warned_of_and_no_fault() {
-    let more = "[http]\npublic_url = \"https://bridge.example.com\"\n";
-    let site = Site::new(&format!("{MINIMAL}{more}"));
-    let ran = site.check(&[], &[]);
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
-    let warning = "\n  warning: http.public_url is set and does nothing: this version ";
-    assert!(ran.out.contains(warning), "{ran:?}");
-    let json = site.check(&["--json"], &[]);
-    let json: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
-    assert_eq!((&json["ok"], &json["warnings"][0]["key"]), (&true.into(), &"http.public_url".into()));
-    let ran = Site::new(MINIMAL).check(&[], &[]);
-    assert!(!ran.out.contains("warning"), "{ran:?}");
-}
-
 #[cfg(unix)]
 #[test]
 fn a_variable_that_is_not_utf8_is_said() {

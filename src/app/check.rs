@@ -134,6 +134,7 @@ async fn portals(
         queues: super::queue_plans(config)?,
         app: Arc::new(config.app.clone()),
         tombstones: config.kafka.tombstones,
+        wake_ups: None,
     });
     let mut findings = Vec::new();
     for (record, known) in merge(&config.portals, stored) {

@@ -61,6 +61,15 @@ pub struct Bound {
     pub failed: Vec<(String, CallError)>,
 }
 
+/// What became of the wake-ups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BoundWakeUp {
+    /// Bound now; otherwise they were.
+    pub added: bool,
+    /// Other addresses that the application has them go to.
+    pub others: Vec<String>,
+}
+
 impl Client {
     /// Everything that the application has bound.
     ///
@@ -134,11 +143,16 @@ impl Client {
     }
 
     /// Asks the portal to call `handler` when a queue is no longer empty, at most once per `min_timeout` seconds; 0 is
-    /// once per event. Does nothing if that handler is bound already. Answers whether it was bound now.
+    /// once per event. Does nothing if that handler is bound already.
     ///
     /// # Errors
     /// [`CallError`]; starting over is harmless.
-    pub async fn bind_wake_up(&self, access: &Access, handler: &Url, min_timeout: u64) -> Result<bool, CallError> {
+    pub async fn bind_wake_up(
+        &self,
+        access: &Access,
+        handler: &Url,
+        min_timeout: u64,
+    ) -> Result<BoundWakeUp, CallError> {
         #[derive(Serialize)]
         struct Bind<'a> {
             event: &'a str,
@@ -150,14 +164,25 @@ impl Client {
             #[serde(rename = "minTimeout")]
             min_timeout: u64,
         }
-        let target = Target::Online { handler: handler.as_str().to_owned() };
-        if self.bindings(access).await?.iter().any(|b| b.event == WAKE_UP && b.target == target) {
-            return Ok(false);
+        let (mut there, mut others) = (false, Vec::new());
+        for binding in self.bindings(access).await?.into_iter().filter(|binding| binding.event == WAKE_UP) {
+            match binding.target {
+                Target::Online { handler: bound } if bound == handler.as_str() => there = true,
+                Target::Online { handler: bound } => others.push(bound),
+                Target::Offline { .. } => {}
+            }
+        }
+        if there {
+            return Ok(BoundWakeUp { added: false, others });
         }
         let bind = Bind { event: WAKE_UP, handler: handler.as_str(), options: Options { min_timeout } };
         let answered = self.call(access, "event.bind", None, &bind).await?;
         let (result, _) = answered.result::<&RawValue>()?;
-        if scalar::yes(result.get()) { Ok(true) } else { Err(CallError::unknown("ODD_RESULT")) }
+        if scalar::yes(result.get()) {
+            Ok(BoundWakeUp { added: true, others })
+        } else {
+            Err(CallError::unknown("ODD_RESULT"))
+        }
     }
 }
 

@@ -42,18 +42,13 @@ impl Check {
         let file = self.config.path.to_string_lossy();
         if self.json {
             let online: Vec<Value> = findings.iter().map(found).collect();
-            let warning = |(key, why): (&str, &str)| json!({ "key": key, "wrong": format!("does nothing: {why}") });
-            let warnings: Vec<Value> = config.without_effect().into_iter().map(warning).collect();
             let result = json!({
-                "file": file, "ok": ok, "faults": [], "warnings": warnings, "summary": facts(&config), "online": online,
+                "file": file, "ok": ok, "faults": [], "summary": facts(&config), "online": online,
             });
             output::json(&result)?;
         } else {
             output::write(|out| {
                 summary(&file, &config, out)?;
-                for (key, why) in config.without_effect() {
-                    writeln!(out, "  warning: {key} is set and does nothing: {why}")?;
-                }
                 for finding in &findings {
                     let mark = match finding.state {
                         State::Good => "ok   ",

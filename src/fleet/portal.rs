@@ -5,11 +5,13 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
+use url::Url;
 
 use super::{
     Parts,
@@ -178,6 +180,33 @@ impl Portal {
         Ok(())
     }
 
+    /// Whether this is the token that its callbacks show. Digests take the same time to compare however much of it
+    /// matches.
+    pub fn believes(&self, shown: &SecretString) -> bool {
+        let digest = |token: &SecretString| Sha256::digest(token.expose_secret());
+        self.application_token().is_some_and(|known| digest(&known) == digest(shown))
+    }
+
+    /// A verified callback tells where it is now, and which callbacks to believe; `None` leaves what is known.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: nothing has changed then.
+    pub async fn learn(
+        &self,
+        place: Option<Url>,
+        application_token: Option<SecretString>,
+    ) -> Result<(), RegistryError> {
+        let record = self.session.learn(place, application_token).await?;
+        *self.application_token.lock().unwrap_or_else(PoisonError::into_inner) = record.application_token;
+        Ok(())
+    }
+
+    /// The application was installed again: whatever kept it from being served is over, and its events may be bound now.
+    pub fn reinstalled(&self) {
+        self.missing.reconsider();
+        self.resume();
+    }
+
     /// The calls to it.
     pub fn session(&self) -> &Session {
         &self.session
@@ -192,6 +221,13 @@ impl Portal {
     pub fn command(&self, command: Command) {
         for queue in &self.queues {
             let _ = queue.commands.try_send(command);
+        }
+    }
+
+    /// Wake-ups are bound at the portal, with this pause between two of them at least; or they are not. Never left out.
+    pub async fn expect_wake_ups(&self, pause: Option<Millis>) {
+        for queue in &self.queues {
+            let _ = queue.commands.send(Command::WakeUps(pause)).await;
         }
     }
 

@@ -4,6 +4,8 @@
 //! rows: it is lost at the portal before anybody can read it. So they are looked at again daily and after the portal was
 //! parked, what failed is tried again with growing waits, and what is missing can be seen from outside.
 
+pub mod wakes;
+
 use std::{
     collections::BTreeSet,
     sync::{
@@ -88,11 +90,15 @@ impl Missing {
 /// Keeps the bindings of one portal, and counts its error rows, until the future is dropped.
 pub async fn run(portal: &Portal, parts: &Arc<Parts>) {
     let (session, clock) = (portal.session(), parts.shared.clock);
+    let mut told = wakes::Told::default();
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     let mut count_at = clock.now();
     loop {
         let looked = async {
-            let complete = bind_all(session, portal.missing(), parts).await?;
+            let complete = bind_all(session, portal.missing(), parts).await;
+            // Wake-ups do not depend on that.
+            wakes::bind(portal, parts, &mut told).await?;
+            let complete = complete?;
             if count_at <= clock.now() {
                 count_errors(portal).await?;
                 count_at = clock.now().plus(EVERY);

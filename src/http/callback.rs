@@ -36,6 +36,11 @@ pub const EVENT: &str = "bitrix24/event";
 pub const INSTALL: &str = "bitrix24/install";
 /// Largest body, in bytes: an installation has about two KiB.
 const BODY_LIMIT: usize = 64 << 10;
+/// What of a body that is too large is still read and forgotten, in bytes: whoever sends it would not see our answer if
+/// the connection were closed in the middle of it.
+const FORGOTTEN: usize = 1 << 20;
+/// How long that may take.
+const FORGET_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -144,11 +149,11 @@ impl Door {
 
 async fn body(request: Request<Incoming>) -> Result<Vec<u8>, NoBody> {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > BODY_LIMIT as u64) {
-        return Err(NoBody::TooLarge);
-    }
     let mut stream = Body::new(request.into_body()).into_data_stream();
     let whole = async {
+        if announced.is_some_and(|bytes| bytes > BODY_LIMIT as u64) {
+            return Err(NoBody::TooLarge);
+        }
         let mut body = Vec::new();
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|_| NoBody::Broken)?;
@@ -159,7 +164,20 @@ async fn body(request: Request<Incoming>) -> Result<Vec<u8>, NoBody> {
         }
         Ok(body)
     };
-    tokio::time::timeout(BODY_PATIENCE, whole).await.unwrap_or(Err(NoBody::Broken))
+    let read = tokio::time::timeout(BODY_PATIENCE, whole).await.unwrap_or(Err(NoBody::Broken));
+    if read == Err(NoBody::TooLarge) {
+        let forget = async {
+            let mut forgotten = 0;
+            while let Some(Ok(piece)) = stream.next().await {
+                forgotten += piece.len();
+                if forgotten > FORGOTTEN {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(FORGET_PATIENCE, forget).await;
+    }
+    read
 }
 
 fn status(outcome: CallbackOutcome) -> StatusCode {

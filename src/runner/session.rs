@@ -8,6 +8,9 @@ use std::{
     time::Duration,
 };
 
+use secrecy::SecretString;
+use url::Url;
+
 use super::{
     Shared,
     clock::{Clock, millis, unix_now, unix_seconds},
@@ -149,6 +152,20 @@ impl Session {
     pub fn budget_used(&self) -> Option<f64> {
         let bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         bucket.as_ref().map(|bucket| bucket.used(self.clock.now()))
+    }
+
+    /// A verified callback tells something of the portal; see [`Tokens::learn`].
+    ///
+    /// # Errors
+    /// As [`Tokens::learn`].
+    pub async fn learn(
+        &self,
+        place: Option<Url>,
+        application_token: Option<SecretString>,
+    ) -> Result<PortalRecord, RegistryError> {
+        let record = self.tokens.learn(place, application_token, unix_now()).await?;
+        *self.domain.lock().unwrap_or_else(PoisonError::into_inner) = record.domain().into();
+        Ok(record)
     }
 
     /// Ends the life of its tokens here, see [`Tokens::settle`].

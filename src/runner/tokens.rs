@@ -1,6 +1,8 @@
 //! The tokens of one portal: performs what `protocol::token` asks for, one refresh at a time for all queues.
 
 mod change;
+mod proof;
+mod turn;
 
 use std::{
     sync::{
@@ -11,8 +13,9 @@ use std::{
 };
 
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Mutex;
 
+pub use self::proof::Proof;
+use self::turn::Kept;
 use super::{
     Shared,
     clock::{Clock, unix_now},
@@ -73,7 +76,7 @@ const STORE_RETRY: Duration = Duration::from_millis(500);
 /// The tokens of one portal. Clones share them.
 #[derive(Clone)]
 pub struct Tokens {
-    inner: Arc<Mutex<Inner>>,
+    kept: Kept,
     edges: Arc<Edges>,
 }
 
@@ -105,7 +108,7 @@ impl Tokens {
             Inner { machine: Token::new(), record, granted: None, spare, trouble: None, closed: false, retired: false };
         let (metrics, clock, gate) = (shared.metrics.clone(), shared.clock, shared.gate.clone());
         let edges = Edges { app, client, registry, metrics, clock, gate, asked: AtomicU64::new(0) };
-        Self { inner: Arc::new(Mutex::new(inner)), edges: Arc::new(edges) }
+        Self { kept: Kept::new(inner), edges: Arc::new(edges) }
     }
 
     /// The access token to use, refreshed if there is none. A refresh token that was rejected is presented again, since it
@@ -128,7 +131,7 @@ impl Tokens {
     /// Ends their life here: waits for a refresh that is under way, begins no other, and stores a pair that was granted
     /// and could not be stored so far, as often as it takes. Returns whether nothing is lost.
     pub async fn settle(&self) -> bool {
-        let mut inner = self.inner.lock().await;
+        let mut inner = self.kept.turn().await;
         inner.closed = true;
         while inner.granted.is_some() && !inner.retired {
             if self.edges.store_granted(&mut inner).await {
@@ -141,16 +144,15 @@ impl Tokens {
 
     /// In a task of its own: whoever waits may be stopped, a refresh under way must not be.
     async fn drive(&self, input: Option<Input>) -> Result<(Generation, Access), NoToken> {
-        let asked = self.edges.asked.load(Relaxed);
-        let usable = self.inner.lock().await.usable();
-        if let Some(access) = usable.filter(|(usable, _)| !refuses(input, *usable)) {
+        if let Some(access) = self.kept.usable().filter(|(usable, _)| !refuses(input, *usable)) {
             return Ok(access);
         }
-        let (inner, edges) = (self.inner.clone(), self.edges.clone());
+        let (kept, edges) = (self.kept.clone(), self.edges.clone());
+        let asked = edges.asked.load(Relaxed);
         let task = tokio::spawn(async move {
             // Before the portal's own turn: a stop that settles the tokens of all portals must not wait for this.
             let _turn = edges.gate.refresh().await;
-            let mut inner = inner.lock().await;
+            let mut inner = kept.turn().await;
             if let Some(access) = inner.usable().filter(|(usable, _)| !refuses(input, *usable)) {
                 return Ok(access);
             }
@@ -160,18 +162,14 @@ impl Tokens {
             if inner.closed {
                 return Err(NoToken::Wait(Millis::secs(1), "the bridge is being stopped".to_owned()));
             }
-            let now = edges.clock.now();
+            inner.hide();
             let start = match inner.machine.usable() {
                 Some(usable) => Input::Unauthorized(usable),
                 // Somebody else has asked while this one waited for its turn: once is enough.
                 None if inner.machine.is_rejected() && edges.asked.load(Relaxed) == asked => Input::Probe,
                 None => Input::Timer,
             };
-            let mut next = inner.machine.step(now, start);
-            while let Some(action) = next {
-                let Some(answer) = edges.perform(&mut inner, action).await else { break };
-                next = inner.machine.step(edges.clock.now(), answer);
-            }
+            edges.advance(&mut inner, start).await;
             inner.usable().ok_or_else(|| inner.why(edges.clock.now()))
         });
         task.await.unwrap_or(Err(NoToken::Wait(Millis::secs(1), "the refresh was stopped".to_owned())))
@@ -206,6 +204,15 @@ impl Inner {
 }
 
 impl Edges {
+    /// Does all that the machine asks for after an input.
+    async fn advance(&self, inner: &mut Inner, input: Input) {
+        let mut next = inner.machine.step(self.clock.now(), input);
+        while let Some(action) = next {
+            let Some(answer) = self.perform(inner, action).await else { break };
+            next = inner.machine.step(self.clock.now(), answer);
+        }
+    }
+
     /// `None` ends the refresh.
     async fn perform(&self, inner: &mut Inner, action: Action) -> Option<Input> {
         match action {
@@ -318,11 +325,7 @@ impl Edges {
                 self.count(Refresh::Rejected);
                 return Outcome::Rejected;
             };
-            self.asked.fetch_add(1, Relaxed);
-            let timer = self.metrics.rest_request_seconds.with_label_values(&[Call::Oauth.as_str()]).start_timer();
-            let answer = self.client.refresh(&self.app, &presented).await;
-            timer.observe_duration();
-            let (outcome, called, counted) = match answer {
+            let (outcome, called, counted) = match self.present(&presented).await {
                 Ok(granted) if granted.member_id.as_deref().is_some_and(|id| id != inner.record.member_id.as_str()) => {
                     let owner = granted.member_id.clone().unwrap_or_default();
                     self.hand_over(inner, &owner, granted).await;
@@ -364,6 +367,14 @@ impl Edges {
                 }
             }
         }
+    }
+
+    async fn present(&self, refresh_token: &SecretString) -> Result<oauth::Tokens, RefreshError> {
+        self.asked.fetch_add(1, Relaxed);
+        let timer = self.metrics.rest_request_seconds.with_label_values(&[Call::Oauth.as_str()]).start_timer();
+        let answer = self.client.refresh(&self.app, refresh_token).await;
+        timer.observe_duration();
+        answer
     }
 
     /// A failure with where it happened and where to look; no address with a query.

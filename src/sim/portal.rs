@@ -294,6 +294,12 @@ impl Portal {
         wake::send_install(&self.0, url).await
     }
 
+    /// Opens the application's install page as an administrator's browser does within the portal, with a fresh pair of
+    /// tokens. Returns the HTTP status and the page.
+    pub async fn open_install_page(&self, url: &str) -> Result<(u16, String), wake::WakeError> {
+        wake::open_install_page(&self.0, url).await
+    }
+
     /// Calls a handler with `ONAPPUNINSTALL`; bindings and tokens are gone then. Returns the HTTP status.
     pub async fn send_uninstall(&self, url: &str) -> Result<u16, wake::WakeError> {
         wake::send_uninstall(&self.0, url).await

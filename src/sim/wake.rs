@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use reqwest::{Client, RequestBuilder, Response};
 use tokio::time::{Instant, sleep_until};
 use url::form_urlencoded::Serializer;
 
@@ -54,6 +55,30 @@ pub(super) async fn send_install(shared: &Shared, url: &str) -> Result<u16, Wake
     post(shared, url, form).await
 }
 
+/// The form of the page: names without brackets, and the domain in the query.
+pub(super) async fn open_install_page(shared: &Shared, url: &str) -> Result<(u16, String), WakeError> {
+    let form = {
+        let now = shared.clock.now();
+        let mut state = shared.lock();
+        let State { tokens, rng, .. } = &mut *state;
+        let pair = tokens.issue(now, rng);
+        Serializer::new(String::new())
+            .append_pair("AUTH_ID", &pair.access)
+            .append_pair("AUTH_EXPIRES", &tokens.life.as_secs().to_string())
+            .append_pair("REFRESH_ID", &pair.refresh)
+            .append_pair("member_id", &state.member_id)
+            .append_pair("status", "L")
+            .append_pair("PLACEMENT", "DEFAULT")
+            .append_pair("PLACEMENT_OPTIONS", r#"{"any":"value"}"#)
+            .finish()
+    };
+    let query =
+        [("DOMAIN", shared.domain.as_str()), ("PROTOCOL", "0"), ("LANG", "en"), ("APP_SID", "0123456789abcdef")];
+    let answer = send(shared, client()?.post(url).query(&query), form).await?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.text().await.map_err(WakeError)?))
+}
+
 pub(super) async fn send_uninstall(shared: &Shared, url: &str) -> Result<u16, WakeError> {
     let form = form(shared, "ONAPPUNINSTALL", &[("data[LANGUAGE_ID]", "en"), ("data[CLEAN]", "1")], false);
     {
@@ -91,12 +116,19 @@ fn form(shared: &Shared, event: &str, data: &[(&str, &str)], with_tokens: bool) 
 }
 
 async fn post(shared: &Shared, url: &str, form: String) -> Result<u16, WakeError> {
+    Ok(send(shared, client()?.post(url), form).await?.status().as_u16())
+}
+
+async fn send(shared: &Shared, request: RequestBuilder, form: String) -> Result<Response, WakeError> {
     shared.lock().requests.wakes.0 += 1;
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().map_err(WakeError)?;
-    let request = client.post(url).header("content-type", "application/x-www-form-urlencoded").body(form);
-    let status = request.send().await.map_err(WakeError)?.status();
-    if status.is_success() {
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+    let answer = request.send().await.map_err(WakeError)?;
+    if answer.status().is_success() {
         shared.lock().requests.wakes.1 += 1;
     }
-    Ok(status.as_u16())
+    Ok(answer)
+}
+
+fn client() -> Result<Client, WakeError> {
+    Client::builder().no_proxy().timeout(PATIENCE).build().map_err(WakeError)
 }

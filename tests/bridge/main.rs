@@ -6,13 +6,18 @@
 mod admin;
 mod aftermath;
 mod bindings;
+mod caller;
 mod cycles;
 mod flow;
+mod forgeries;
 mod health;
+mod installs;
 mod isolation;
 mod kafka;
 mod life;
 mod limits;
+#[path = "../support/port.rs"]
+mod port;
 mod portals;
 mod records;
 #[path = "../support/replay.rs"]
@@ -26,3 +31,5 @@ mod sweep;
 mod tokens;
 mod truth;
 mod upkeep;
+mod visitors;
+mod wakes;

@@ -14,6 +14,7 @@ const UNCONFIGURED: Setup<'static> = Setup {
     brokers: 1,
     portals: 1,
     configured: 0,
+    host: None,
     limits: b24kafka::sim::Limits::UNLIMITED,
     plan: "unlimited",
     queues: "",

@@ -14,7 +14,7 @@ use b24kafka::{
 };
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 
-use super::replay::Recording;
+use super::{port, replay::Recording};
 
 /// Only there to stop hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +32,8 @@ pub struct Setup<'a> {
     pub brokers: i32,
     /// How many of them the configuration names.
     pub configured: usize,
+    /// The name that portals say they are at; a number unless told.
+    pub host: Option<&'a str>,
     pub limits: Limits,
     /// `portals.plan`.
     pub plan: &'a str,
@@ -50,6 +52,7 @@ impl Default for Setup<'_> {
             portals,
             configured,
             brokers: 1,
+            host: None,
             limits: Limits::UNLIMITED,
             plan: "unlimited",
             queues: "",
@@ -83,7 +86,11 @@ impl Stage {
     }
 
     pub async fn new(setup: Setup<'_>) -> Self {
-        let options = Options { portals: setup.portals, limits: setup.limits.clone(), ..Options::default() };
+        let mut options = Options { portals: setup.portals, limits: setup.limits.clone(), ..Options::default() };
+        if let Some(host) = setup.host {
+            options.listen.set_port(port::free());
+            options.name = Some(format!("{host}:{}", options.listen.port()));
+        }
         let sim = Sim::start(options).await.expect("a simulator");
         let broker = MockCluster::new(setup.brokers).expect("a mock broker");
         // The mock broker knows no admin requests, and takes up to a second for each of these.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    answers, configuration,
+    answers, calls, configuration,
     mutate::{mutated, shown},
     registry,
     stand::{Stand, reserve, scan},
@@ -89,6 +89,11 @@ fn refreshes() {
         stand.body(200, body);
         truth::check_refresh(body, &stand.refresh());
     });
+}
+
+#[test]
+fn calls_of_strangers() {
+    run("calls", &[calls::event(), calls::page()], calls::check);
 }
 
 #[test]

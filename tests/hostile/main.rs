@@ -6,6 +6,7 @@
 //! wrong reading can lose a row: a clear taken for done, a reservation taken for an empty one.
 
 mod answers;
+mod calls;
 mod child;
 mod configuration;
 mod fuzz;

@@ -108,7 +108,8 @@ impl Roster {
         self.change(id.clone(), |roster| async move { roster.resume_now(&portal).await }).await
     }
 
-    async fn install_now(&self, grant: Grant) -> Result<Installed, RosterError> {
+    /// [`Roster::install`], for who has the portal's turn.
+    pub(in crate::fleet) async fn install_now(&self, grant: Grant) -> Result<Installed, RosterError> {
         let (id, known) = (grant.member_id.clone(), self.get(&grant.member_id));
         let installed = match &known {
             Some(portal) if state(portal) != PortalState::Removed => {
@@ -243,7 +244,12 @@ impl Roster {
         self.state().entries.get_mut(id)?.task.take()
     }
 
-    pub(super) async fn change<T, F>(
+    /// Does some work on a portal in its turn: no other change of it is made meanwhile, a stop waits for it, and it goes on
+    /// if this is dropped.
+    ///
+    /// # Errors
+    /// [`RosterError::Stopping`], [`RosterError::Broken`], and those of the work.
+    pub(in crate::fleet) async fn change<T, F>(
         &self,
         id: PortalId,
         work: impl FnOnce(Self) -> F + Send + 'static,

@@ -3,6 +3,9 @@
 //! They take their turn with refreshes, since both write the same record, and what they change is stored before anybody
 //! sees it.
 
+use secrecy::SecretString;
+use url::Url;
+
 use super::{Inner, Tokens};
 use crate::{
     protocol::token::Input,
@@ -16,7 +19,7 @@ impl Tokens {
     /// # Errors
     /// [`RegistryError`]: nothing has changed then.
     pub async fn renew(&self, grant: Grant, now: i64) -> Result<PortalRecord, RegistryError> {
-        let mut inner = self.inner.lock().await;
+        let mut inner = self.kept.turn().await;
         let record = inner.record.clone().granted(grant, now);
         self.edges.registry.store(record.clone()).await?;
         inner.record = record.clone();
@@ -26,13 +29,40 @@ impl Tokens {
         Ok(record)
     }
 
+    /// A verified callback tells where the portal is now, and which callbacks to believe; `None` leaves what is known.
+    /// Returns the record as it is stored from now on.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: nothing has changed then.
+    pub async fn learn(
+        &self,
+        place: Option<Url>,
+        application_token: Option<SecretString>,
+        now: i64,
+    ) -> Result<PortalRecord, RegistryError> {
+        let mut inner = self.kept.turn().await;
+        let known = inner.newest();
+        let record = PortalRecord {
+            installed_at: if place.is_some() { Some(now) } else { known.installed_at },
+            endpoint: place.unwrap_or(known.endpoint),
+            application_token: application_token.or(known.application_token),
+            ..known
+        };
+        self.edges.registry.store(record.clone()).await?;
+        inner.record = record.clone();
+        if inner.granted.take().is_some() {
+            inner.machine.step(self.edges.clock.now(), Input::Renewed);
+        }
+        Ok(record)
+    }
+
     /// Says since when an operator has the portal parked, or that he has not. Returns the record as it is stored from now
     /// on.
     ///
     /// # Errors
     /// [`RegistryError`]: nothing has changed then.
     pub async fn hold(&self, since: Option<i64>) -> Result<PortalRecord, RegistryError> {
-        let mut inner = self.inner.lock().await;
+        let mut inner = self.kept.turn().await;
         let record = PortalRecord { held_since: since, ..inner.newest() };
         self.edges.registry.store(record.clone()).await?;
         inner.record = record.clone();
@@ -48,7 +78,7 @@ impl Tokens {
     /// # Errors
     /// [`RegistryError`]: nothing has changed then.
     pub async fn retire(&self, now: i64) -> Result<PortalRecord, RegistryError> {
-        let mut inner = self.inner.lock().await;
+        let mut inner = self.kept.turn().await;
         let record = inner.record.uninstalled(now);
         self.edges.registry.store(record.clone()).await?;
         (inner.granted, inner.spare, inner.retired) = (None, None, true);

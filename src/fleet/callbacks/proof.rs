@@ -1,0 +1,228 @@
+//! The proof itself: an exchange at the OAuth server, and a call to the portal that its answer names.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::time::Instant;
+use url::Url;
+
+use super::Claim;
+use crate::{
+    bitrix::{
+        client::{Access, PRIVATE_ADDRESS},
+        error::{CallError, Trouble},
+        oauth::{RefreshError, Tokens},
+    },
+    fleet::{
+        Parts,
+        portal::Portal,
+        roster::{Grant, Roster},
+    },
+    metrics::labels::{Call, CallOutcome, Callback, Refresh},
+    protocol::types::PortalId,
+    runner::tokens::Proof,
+};
+
+/// A call that failed for now is repeated within this span; whoever called does not wait much longer.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The pause before it is repeated.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long a portal may take to answer `app.info`.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The call is from the portal, and what it brought is taken.
+    Authentic,
+    /// It proves nothing.
+    Forged,
+    /// Nobody can tell for now.
+    Open,
+}
+
+/// A call of a portal that is served, or that an operator has parked. In the portal's turn.
+pub async fn of_known(
+    roster: &Roster,
+    parts: &Parts,
+    portal: &Portal,
+    claim: Claim,
+    refresh_token: &SecretString,
+) -> Found {
+    let told = match portal.session().tokens().prove(refresh_token).await {
+        Proof::Ours(told) => told,
+        Proof::Nothing => return Found::Forged,
+        Proof::Foreign(granted) => {
+            hand_over(roster, granted).await;
+            return Found::Forged;
+        }
+        Proof::Open => return Found::Open,
+    };
+    let Ok((_, access)) = portal.session().tokens().access().await else { return Found::Open };
+    let place = new_place(parts, portal.id(), &access.endpoint, told);
+    let there = Access { endpoint: place.clone().unwrap_or_else(|| access.endpoint.clone()), ..access };
+    match answers(parts, &there).await {
+        Found::Authentic => {}
+        // Its tokens are good and stored all the same: whatever kept it from being served may be over.
+        found => {
+            portal.reinstalled();
+            return found;
+        }
+    }
+    if let Err(error) = portal.learn(place, claim.application_token).await {
+        tracing::error!(portal = %portal.id(), %error, "what a callback brought cannot be stored");
+        return Found::Open;
+    }
+    if claim.kind == Callback::Install {
+        tracing::info!(portal = %portal.id(), "the application was installed again; the portal's tokens are renewed");
+    }
+    portal.reinstalled();
+    roster.wake(portal.id());
+    Found::Authentic
+}
+
+/// A call of a portal on which the application is not installed, as far as is known. In the portal's turn.
+pub async fn of_stranger(roster: &Roster, parts: &Parts, claim: Claim, refresh_token: &SecretString) -> Found {
+    let granted = match exchange(parts, refresh_token).await {
+        Ok(granted) => granted,
+        Err(found) => return found,
+    };
+    if granted.member_id.as_deref() != Some(claim.portal.as_str()) {
+        tracing::warn!(portal = %claim.portal, "a call shows the refresh token of another portal");
+        hand_over(roster, granted).await;
+        return Found::Forged;
+    }
+    let Some(endpoint) = granted.client_endpoint.clone().map(with_slash) else {
+        tracing::warn!(portal = %claim.portal, "the OAuth server does not say where the portal is");
+        return Found::Forged;
+    };
+    if let Err(why) = parts.client.hosts().check(&endpoint) {
+        tracing::warn!(
+            portal = %claim.portal, host = endpoint.host_str(), %why,
+            "the application was installed on a portal that is not allowed; it is not called",
+        );
+        return Found::Forged;
+    }
+    match answers(parts, &Access { endpoint: endpoint.clone(), token: granted.access_token.clone() }).await {
+        Found::Authentic => {}
+        found => {
+            tracing::warn!(portal = %claim.portal, "the portal does not confirm the installation; install it again there");
+            return found;
+        }
+    }
+    let grant = Grant {
+        member_id: claim.portal,
+        endpoint,
+        access_token: Some(granted.access_token),
+        refresh_token: granted.refresh_token,
+        application_token: claim.application_token,
+        user_id: None,
+        scope: granted.scope,
+        status: granted.status,
+    };
+    install(roster, grant).await
+}
+
+/// Stores what was granted; it is the only living pair, so that a disk that is full for a moment is waited for.
+async fn install(roster: &Roster, grant: Grant) -> Found {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match roster.install_now(grant.clone()).await {
+            Ok(_) => return Found::Authentic,
+            Err(error) if Instant::now() >= until => {
+                tracing::error!(
+                    portal = %grant.member_id, %error,
+                    "the installation cannot be stored and is lost: install the application there again",
+                );
+                return Found::Open;
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// The place to call a portal at from now on, if it is another one: where the OAuth server says it is, if that is allowed.
+fn new_place(parts: &Parts, portal: &PortalId, known: &Url, told: Option<Url>) -> Option<Url> {
+    let told = told.map(with_slash).filter(|told| told != known)?;
+    match parts.client.hosts().check(&told) {
+        Ok(()) => Some(told),
+        Err(why) => {
+            tracing::warn!(
+                %portal, host = told.host_str(), %why,
+                "the portal has moved to a place that is not allowed; it is called where it was",
+            );
+            None
+        }
+    }
+}
+
+fn with_slash(mut endpoint: Url) -> Url {
+    if !endpoint.path().ends_with('/') {
+        let path = format!("{}/", endpoint.path());
+        endpoint.set_path(&path);
+    }
+    endpoint
+}
+
+/// A pair of a portal that somebody else spoke for: it is the only living one, and if we serve that portal it is kept.
+async fn hand_over(roster: &Roster, granted: Tokens) {
+    let owner = granted.member_id.as_deref().and_then(PortalId::new);
+    if let Some(portal) = owner.and_then(|owner| roster.get(&owner)) {
+        portal.session().tokens().bring(granted).await;
+    }
+}
+
+async fn exchange(parts: &Parts, refresh_token: &SecretString) -> Result<Tokens, Found> {
+    let metrics = &parts.shared.metrics;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let timer = metrics.rest_request_seconds.with_label_values(&[Call::Oauth.as_str()]).start_timer();
+        let answer = parts.client.refresh(&parts.app, refresh_token).await;
+        timer.observe_duration();
+        let outcome = match &answer {
+            Ok(_) => CallOutcome::Done,
+            Err(RefreshError::Unknown { .. }) => CallOutcome::Unknown,
+            Err(_) => CallOutcome::Refused,
+        };
+        metrics.rest_requests.with_label_values(&[Call::Oauth.as_str(), outcome.as_str()]).inc();
+        match answer {
+            Ok(granted) => {
+                metrics.token_refreshes.with_label_values(&[Refresh::Granted.as_str()]).inc();
+                return Ok(granted);
+            }
+            Err(RefreshError::Rejected) => return Err(Found::Forged),
+            Err(RefreshError::NotSent { .. } | RefreshError::Unknown { .. }) if Instant::now() + PAUSE < until => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a call cannot be verified for now");
+                return Err(Found::Open);
+            }
+        }
+    }
+}
+
+/// Whether the portal knows the application by this token.
+async fn answers(parts: &Parts, access: &Access) -> Found {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let asked = tokio::time::timeout(ANSWER, parts.client.app_info(access)).await;
+        let (outcome, found) = match &asked {
+            Ok(Ok(_)) => (CallOutcome::Done, Found::Authentic),
+            Ok(Err(CallError { code, .. })) if **code == *PRIVATE_ADDRESS => (CallOutcome::Refused, Found::Forged),
+            Ok(Err(error)) => match error.trouble {
+                Trouble::NotSent | Trouble::Unknown => (CallOutcome::Unknown, Found::Open),
+                Trouble::RateLimited | Trouble::OperationTime { .. } => (CallOutcome::Limited, Found::Open),
+                Trouble::Unauthorized { .. } => (CallOutcome::Unauthorized, Found::Forged),
+                _ => (CallOutcome::Refused, Found::Forged),
+            },
+            Err(_) => (CallOutcome::Unknown, Found::Open),
+        };
+        let metrics = &parts.shared.metrics;
+        metrics.rest_requests.with_label_values(&[Call::AppInfo.as_str(), outcome.as_str()]).inc();
+        if found != Found::Open || Instant::now() + PAUSE >= until {
+            return found;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
