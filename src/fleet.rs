@@ -187,16 +187,27 @@ mod tests {
         let mut stored = PortalRecord::new(id.clone(), url("https://old.bitrix24.com/rest/"));
         stored.refresh_token = Some(SecretString::from("newer"));
         let configured = portals::Portal {
-            member_id: id,
+            member_id: id.clone(),
             endpoint: url("https://new.bitrix24.com/rest/"),
             access_token: None,
             refresh_token: Some(SecretString::from("older")),
             application_token: None,
             plan: portals::Plan::Auto,
         };
-        let merged = merge(&[configured], vec![stored]);
+        let merged = merge(&[configured.clone()], vec![stored.clone()]);
         let [(record, Some(_))] = merged.as_slice() else { panic!("one portal: {merged:?}") };
         assert_eq!(record.endpoint.host_str(), Some("new.bitrix24.com"));
         assert_eq!(record.refresh_token.as_ref().map(|t| t.expose_secret().to_owned()), Some("newer".to_owned()));
+
+        stored.installed_at = Some(7);
+        let merged = merge(std::slice::from_ref(&configured), vec![stored.clone()]);
+        assert_eq!(merged[0].0.domain(), "old.bitrix24.com", "the application was installed there");
+
+        let merged = merge(&[configured], vec![stored.uninstalled(9)]);
+        let record = &merged[0].0;
+        assert!(record.is_served() && record.domain() == "new.bitrix24.com", "a start is the operator's word");
+        assert_eq!(record.refresh_token.as_ref().map(|t| t.expose_secret().to_owned()), Some("older".to_owned()));
+        let gone = PortalRecord::new(id, url("https://old.bitrix24.com/rest/")).uninstalled(9);
+        assert!(!merge(&[], vec![gone])[0].0.is_served(), "nobody has named it");
     }
 }

@@ -285,6 +285,12 @@ impl Portal {
         self.queues.iter().filter_map(|queue| queue.status.unconfirmed_since()).reduce(f64::min)
     }
 
+    /// Queues that hold rows which are not acknowledged, or not known to be cleared.
+    pub fn unfinished(&self) -> usize {
+        let left = |queue: &&Queue| queue.status.held() + queue.status.unconfirmed() > 0;
+        self.queues.iter().filter(left).count()
+    }
+
     /// Queues whose task has not ended.
     pub fn busy(&self) -> usize {
         self.queues.iter().filter(|queue| !queue.commands.is_closed()).count()

@@ -160,7 +160,7 @@ impl Roster {
             ending.spawn(async move { task.await.unwrap_or_default() });
         }
         let finished = tokio::time::timeout_at(until, async { while ending.join_next().await.is_some() {} }).await;
-        let queues = if finished.is_ok() { 0 } else { portals.iter().map(|portal| portal.busy()).sum() };
+        let busy = if finished.is_ok() { 0 } else { portals.iter().map(|portal| portal.busy()).sum() };
         aborts.iter().for_each(tokio::task::AbortHandle::abort);
         while ending.join_next().await.is_some() {}
         // Changes that have begun keep to the same deadline with what they bring to rest, and need some time to store it.
@@ -169,8 +169,10 @@ impl Roster {
         if changes.is_err() {
             tracing::error!("a change of a portal has not come to its end; the next start goes on from what is stored");
         }
+        // A queue at rest holds nothing: what a change has brought to rest in time, or has not.
+        let left: usize = portals.iter().map(|portal| portal.unfinished()).sum();
         Rest {
-            queues,
+            queues: left.max(busy),
             held: portals.iter().map(|portal| portal.held()).sum(),
             hiding: portals.iter().map(|portal| portal.hiding()).sum(),
             lost: settle_tokens(&portals, tokens_until).await,

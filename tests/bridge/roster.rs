@@ -3,6 +3,7 @@
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use b24kafka::{
+    app::AppError,
     fleet::roster::{Grant, Installed, Resumed, RosterError},
     sim::{Fault, Portal, Trouble},
 };
@@ -250,6 +251,33 @@ async fn a_portal_that_an_operator_parks_is_left_alone_until_he_resumes_it() {
     assert!(portal.wait_until_empty(PATIENCE).await);
     assert_eq!(state(&running, &portal, "active").await["reason"], serde_json::Value::Null);
     assert_eq!(running.roster.resume(&id(&portal)).await.expect("tried"), Resumed::Tried);
+    running.stop().await.expect("a clean stop");
+    stage.judge();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_cuts_a_portal_short_that_is_being_parked_and_tells_what_is_left() {
+    let mut stage = Stage::plain().await;
+    stage.config.shutdown.grace = Duration::from_secs(2);
+    let portal = stage.portal(0);
+    let running = stage.start().await;
+    state(&running, &portal, "active").await;
+    stage.broker.broker_down(1).expect("down");
+    portal.backlog(40, 1);
+    running.portal(&portal, |seen| seen["queues"][0]["held"] == 40).await;
+    let (roster, parked) = (running.roster.clone(), id(&portal));
+    let parking = tokio::spawn(async move { roster.park(&parked).await });
+    state(&running, &portal, "parked").await;
+    let error = running.stop().await.expect_err("rows are left");
+    assert!(matches!(error, AppError::Unfinished { queues: 1, held: 40 }), "{error}");
+    let left = parking.await.expect("it ends").expect("parked");
+    assert_eq!((left.at_rest, left.held), (false, 40));
+    stage.broker.broker_up(1).expect("up");
+    let running = stage.start().await;
+    state(&running, &portal, "parked").await;
+    assert_eq!(portal.counts().reserved, 40);
+    running.roster.resume(&id(&portal)).await.expect("resumed");
+    assert!(portal.wait_until_empty(PATIENCE).await, "what was left is found");
     running.stop().await.expect("a clean stop");
     stage.judge();
 }
