@@ -1,6 +1,7 @@
 //! From portals to runners: who is served, by which tasks, until when.
 
 pub mod callbacks;
+pub mod plan;
 pub mod portal;
 pub mod roster;
 pub mod upkeep;
@@ -12,7 +13,7 @@ use crate::{
     config::{app::App, portals},
     metrics::{
         Metrics,
-        labels::{Mode, PortalState},
+        labels::{self, PortalState},
         portals::Doing,
     },
     protocol::types::PortalId,
@@ -113,8 +114,12 @@ pub fn gauge(portals: &[Arc<Portal>], metrics: &Metrics) {
         let count = portals.iter().filter(|portal| portal.session().standing().snapshot().state == *state).count();
         metrics.portals.with_label_values(&[state.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
-    let queues: usize = portals.iter().filter(|portal| portal.is_served()).map(|portal| portal.queues().len()).sum();
-    metrics.queues.with_label_values(&[Mode::Reserve.as_str()]).set(i64::try_from(queues).unwrap_or(i64::MAX));
+    for mode in labels::Mode::ALL {
+        let of_mode = |portal: &&Arc<Portal>| portal.session().licence().mode().as_str() == mode.as_str();
+        let served = portals.iter().filter(|portal| portal.is_served());
+        let queues: usize = served.filter(of_mode).map(|portal| portal.queues().len()).sum();
+        metrics.queues.with_label_values(&[mode.as_str()]).set(i64::try_from(queues).unwrap_or(i64::MAX));
+    }
     let oldest = |since: fn(&Portal) -> Option<f64>| {
         portals.iter().filter_map(|portal| since(portal)).reduce(f64::min).unwrap_or(0.0)
     };
@@ -194,7 +199,7 @@ mod tests {
             application_token: None,
             plan: portals::Plan::Auto,
         };
-        let merged = merge(&[configured.clone()], vec![stored.clone()]);
+        let merged = merge(std::slice::from_ref(&configured), vec![stored.clone()]);
         let [(record, Some(_))] = merged.as_slice() else { panic!("one portal: {merged:?}") };
         assert_eq!(record.endpoint.host_str(), Some("new.bitrix24.com"));
         assert_eq!(record.refresh_token.as_ref().map(|t| t.expose_secret().to_owned()), Some("newer".to_owned()));

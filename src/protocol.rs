@@ -20,6 +20,7 @@
 // It is total, too: it answers every input in every state.
 #![deny(clippy::unwrap_used, clippy::panic, clippy::todo, clippy::unimplemented)]
 // The core is pure: clippy.toml lists what it must not call, use or expand, each with the reason.
+pub mod conditional;
 pub mod exchange;
 pub mod invariants;
 pub mod ledger;

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod gate;
 pub mod letters;
+pub mod licence;
 pub mod limits;
 mod publishing;
 pub mod session;
@@ -144,6 +145,10 @@ impl Runner {
     ///
     /// Dropping the future stops at once: what is reserved then stays so until the next take-over.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut mode = self.session.licence().follow();
+        let present = *mode.borrow_and_update();
+        // Nothing is done before the take-over.
+        let _ = self.feed(Input::Mode(present));
         let mut doing = self.feed(Input::TakeOver);
         let mut open = true;
         while !self.queue.is_drained() {
@@ -165,6 +170,7 @@ impl Runner {
                         Input::Drain
                     }
                 },
+                Ok(()) = mode.changed() => Input::Mode(*mode.borrow_and_update()),
                 () = clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => Input::Timer,
             };
             if let Some(next) = self.feed(input) {
@@ -176,15 +182,12 @@ impl Runner {
     fn input(&mut self, done: Done) -> Input {
         match done {
             Done::Delivered(reports) => Input::Delivered(reports),
-            Done::Exchanged(Answer { clears, read }) => {
-                let read = read.map(|row| {
-                    let received = receive(&row);
-                    // Kept for now; what the machine does not take in is dropped after the step.
-                    self.rows.insert(row.id, row);
-                    received
-                });
-                Input::Exchanged(Answer { clears, read })
-            }
+            Done::Exchanged(answer) => Input::Exchanged(answer.map(|row| {
+                let received = receive(&row);
+                // Kept for now; what the machine does not take in is dropped after the step.
+                self.rows.insert(row.id, row);
+                received
+            })),
         }
     }
 
@@ -197,6 +200,7 @@ impl Runner {
         let brought = match &input {
             Input::Exchanged(Answer { read: ReadAnswer::Reserved { rows, .. }, .. }) => Some(rows.len()),
             Input::Exchanged(Answer { read: ReadAnswer::Listed { rows, .. }, .. }) => Some(rows.len()),
+            Input::Exchanged(Answer { read: ReadAnswer::Free { rows, .. }, .. }) => Some(rows.len()),
             _ => None,
         };
         let exchanged = matches!(input, Input::Exchanged(_));
@@ -262,7 +266,7 @@ impl Runner {
     fn ask(&mut self, exchange: &Exchange) {
         let most = match exchange.read {
             Some(Read::Reserve { limit }) => usize::try_from(limit).unwrap_or(usize::MAX),
-            Some(Read::Scan { pages, .. }) => usize::from(pages) * LIST_PAGE,
+            Some(Read::Scan { pages, .. } | Read::List { pages, .. }) => usize::from(pages) * LIST_PAGE,
             None => usize::MAX,
         };
         self.asked = Some((unix_seconds(), most));
@@ -309,6 +313,18 @@ impl Runner {
             let reports = ids.into_iter().zip(deliveries);
             Done::Delivered(reports.chain(missing).collect())
         })
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        let rows = self.queue.ledger().only_here();
+        if rows > 0 {
+            tracing::error!(
+                portal = %self.session.portal(), rows,
+                "stopped before Kafka had rows that changed at the moment of their deletion: their last change is lost",
+            );
+        }
     }
 }
 

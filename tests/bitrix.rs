@@ -56,7 +56,7 @@ fn plain() -> Connector {
 }
 
 fn reserve() -> Exchange {
-    Exchange { clears: vec![], read: Some(Read::Reserve { limit: 50 }) }
+    Exchange { clears: vec![], delete: None, read: Some(Read::Reserve { limit: 50 }) }
 }
 
 fn clear(process: &str, ids: impl Iterator<Item = u64>) -> Clear {
@@ -100,6 +100,7 @@ async fn an_exchange_is_one_batch_with_the_connector_outside() {
         Server::start(vec![Reply::json(200, &json!({ "result": { "result": result, "result_error": [] } }))]).await;
     let exchange = Exchange {
         clears: vec![clear("p1", 1..=500), clear("p1", 501..=700)],
+        delete: None,
         read: Some(Read::Reserve { limit: 800 }),
     };
     let exchanged = patient().exchange(&access(&server), &Connector::new("my app"), &exchange).await.expect("answer");
@@ -137,7 +138,7 @@ async fn the_plain_queue_names_no_connector_and_a_scan_asks_for_reserved_rows() 
     let result = json!({ "page0": [reserved], "page1": [] });
     let server =
         Server::start(vec![Reply::json(200, &json!({ "result": { "result": result, "result_error": [] } }))]).await;
-    let exchange = Exchange { clears: vec![], read: Some(Read::Scan { after: RowId::new(5), pages: 2 }) };
+    let exchange = Exchange { clears: vec![], delete: None, read: Some(Read::Scan { after: RowId::new(5), pages: 2 }) };
     let exchanged = patient().exchange(&access(&server), &plain(), &exchange).await.expect("answer");
     let ReadAnswer::Listed { rows, more: false } = exchanged.answer.read else { panic!("{exchanged:?}") };
     assert_eq!((rows[0].0.as_str(), rows[0].1.id.get()), ("lost", 8));

@@ -24,9 +24,11 @@ const TWO_ROWS: Setup = Setup {
     poison: None,
     heavy: false,
     malformed: None,
+    licensed: true,
+    timed: false,
     settings: SETTINGS,
     lasting: false,
-    budget: Budget { losses: 2, crashes: 2, produce_failures: 1, changes: 0 },
+    budget: Budget { losses: 2, crashes: 2, produce_failures: 1, ..Budget::NONE },
     bug: None,
 };
 
@@ -37,9 +39,11 @@ const THREE_ROWS: Setup = Setup {
     poison: None,
     heavy: false,
     malformed: None,
+    licensed: true,
+    timed: false,
     settings: SETTINGS,
     lasting: false,
-    budget: Budget { losses: 1, crashes: 1, produce_failures: 1, changes: 1 },
+    budget: Budget { losses: 1, crashes: 1, produce_failures: 1, changes: 1, ..Budget::NONE },
     bug: None,
 };
 
@@ -50,11 +54,36 @@ const POISON: Setup = Setup {
     poison: Some(1),
     heavy: false,
     malformed: None,
+    licensed: true,
+    timed: false,
     settings: SETTINGS,
     lasting: false,
-    budget: Budget { losses: 1, crashes: 1, produce_failures: 1, changes: 0 },
+    budget: Budget { losses: 1, crashes: 1, produce_failures: 1, ..Budget::NONE },
     bug: None,
 };
+
+/// Without reservations: two rows of one entity, one of which may change at any time, under one fault of each kind.
+const CONDITIONAL: Setup = Setup {
+    licensed: false,
+    timed: true,
+    budget: Budget { losses: 1, crashes: 1, produce_failures: 1, changes: 1, ..Budget::NONE },
+    ..TWO_ROWS
+};
+
+/// The same with requests that live on beside each other, and a Kafka that takes seconds in between.
+const OVERLAPPING: Setup = Setup { budget: Budget { losses: 2, changes: 1, delays: 1, ..Budget::NONE }, ..CONDITIONAL };
+
+/// A row that changes between the two statements of a deletion: nothing can hold it, but its publication is owed.
+const SPLIT: Setup =
+    Setup { budget: Budget { produce_failures: 1, changes: 2, splits: 2, ..Budget::NONE }, ..CONDITIONAL };
+
+/// A row that never rests.
+const HOT: Setup =
+    Setup { budget: Budget { losses: 1, crashes: 1, produce_failures: 1, hot: 16, ..Budget::NONE }, ..CONDITIONAL };
+
+/// A plan that comes and goes.
+const LICENCE: Setup =
+    Setup { licensed: true, budget: Budget { losses: 1, changes: 1, licences: 2, ..Budget::NONE }, ..CONDITIONAL };
 
 fn clean(name: &str, setup: Setup) -> usize {
     let found = explore(setup);
@@ -120,4 +149,54 @@ fn clearing_past_a_failed_row_is_caught() {
 #[test]
 fn believing_a_scan_despite_an_unknown_clear_is_caught() {
     caught(Bug::BelieveScanDespiteUnknownClear, TWO_ROWS, &[Violation::I8OwnReservation]);
+}
+
+#[test]
+fn without_reservations_nothing_is_deleted_that_was_not_published() {
+    assert!(clean("conditional", CONDITIONAL) > 10_000);
+}
+
+#[test]
+fn without_reservations_requests_may_live_on_beside_each_other() {
+    assert!(clean("overlapping", OVERLAPPING) > 10_000);
+}
+
+#[test]
+fn what_changes_at_the_moment_of_its_deletion_is_published() {
+    clean("split deletion", SPLIT);
+}
+
+#[test]
+fn a_row_that_never_rests_is_published_and_deleted_in_the_end() {
+    clean("hot row", HOT);
+}
+
+#[test]
+fn a_plan_that_comes_and_goes_loses_and_hides_nothing() {
+    clean("licence", LICENCE);
+}
+
+#[test]
+fn deleting_before_the_acknowledgement_is_caught() {
+    caught(Bug::ClearBeforeAcknowledgement, CONDITIONAL, &[Violation::I1ClearedBeforeAcknowledgement]);
+}
+
+#[test]
+fn deleting_whatever_has_changed_is_caught() {
+    caught(Bug::DeleteWhateverChanged, CONDITIONAL, &[Violation::I1ClearedBeforeAcknowledgement]);
+}
+
+#[test]
+fn no_margin_for_clocks_is_caught() {
+    caught(Bug::NoMargin, CONDITIONAL, &[Violation::I1ClearedBeforeAcknowledgement]);
+}
+
+#[test]
+fn deleting_by_the_time_of_the_deletion_is_caught() {
+    caught(Bug::DeleteByTheTimeOfNow, OVERLAPPING, &[Violation::I1ClearedBeforeAcknowledgement]);
+}
+
+#[test]
+fn ignoring_what_a_deletion_brings_is_caught() {
+    caught(Bug::IgnoreStrangers, SPLIT, &[Violation::I3Hidden]);
 }

@@ -52,7 +52,14 @@ const ENTITIES: [u64; 120] = {
     entities
 };
 
-const MANY: Budget = Budget { losses: 60_000, crashes: 60_000, produce_failures: 60_000, changes: 60_000 };
+const MANY: Budget = Budget {
+    losses: 60_000,
+    crashes: 60_000,
+    produce_failures: 60_000,
+    changes: 60_000,
+    licences: 60_000,
+    ..Budget::NONE
+};
 
 /// A portal and what happens to it.
 #[derive(Clone, Debug)]
@@ -65,8 +72,8 @@ fn plans() -> impl Strategy<Value = Plan> {
     let limits = prop_oneof![Just(2), Just(7), Just(60)];
     let budgets = prop_oneof![Just(None), Just(Some((50, 2))), Just(Some((3, 1)))];
     let sweeps = prop_oneof![Just(None), Just(Some(Millis::secs(900)))];
-    (1..=3_usize, limits, budgets, sweeps, 0..12_usize, any::<bool>()).prop_map(
-        |(queues, limit_max, limit, sweep, present, heavy)| {
+    (1..=3_usize, limits, budgets, sweeps, 0..12_usize, any::<bool>(), any::<bool>()).prop_map(
+        |(queues, limit_max, limit, sweep, present, heavy, licensed)| {
             let settings =
                 Settings { limit_min: 2, limit_max, poll_min: Millis::secs(1), poll_max: Millis::secs(60), sweep };
             let setup = Setup {
@@ -75,6 +82,8 @@ fn plans() -> impl Strategy<Value = Plan> {
                 poison: Some(4),
                 heavy,
                 malformed: Some(7),
+                licensed,
+                timed: true,
                 settings,
                 lasting: true,
                 budget: MANY,
@@ -151,7 +160,7 @@ fn caught(bug: Bug, expected: &[&str]) {
         schedule.plan.setup.settings.sweep = None;
         schedule
     });
-    let why = find(&seeded, 300, |schedule| play(schedule, &RefCell::default()));
+    let why = find(&seeded, 2000, |schedule| play(schedule, &RefCell::default()));
     let why = why.unwrap_or_else(|| panic!("{bug:?} is not caught"));
     let first = why.lines().next().unwrap_or_default();
     println!("{bug:?} is caught by {} events: {first}", why.lines().count() - 1);
@@ -166,6 +175,9 @@ fn seeded_bugs_of_the_queue_are_caught() {
     caught(Bug::NoScanAfterUnknownGet, &["I3"]);
     caught(Bug::NoLateScanAfterUnknownGet, &["I3"]);
     caught(Bug::NoLateScanAfterTakeOver, &["I3"]);
+    caught(Bug::DeleteWhateverChanged, &["I1"]);
+    caught(Bug::NoMargin, &["I1"]);
+    caught(Bug::DeleteByTheTimeOfNow, &["I1"]);
 }
 
 #[test]

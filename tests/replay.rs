@@ -159,7 +159,7 @@ fn an_outcome_that_was_another_is_refused() {
             (r#""read":"unknown""#, r#""read":{"refused":{"retry_after":null,"smaller":false}}"#),
             (r#""life":"fresh""#, r#""life":"drained""#),
             (r#""life":"fresh""#, r#""life":"working""#),
-            (r#""format":1"#, r#""format":2"#),
+            (r#""format":2"#, r#""format":3"#),
             (r#"{"step":{"#, r#"{"step":{"secret":1,"#),
             (r#""malformed":false"#, r#""malformed":true"#),
         ] {
@@ -212,7 +212,7 @@ impl Written {
 
     fn state(&mut self, lost: u64) {
         let (member_id, connector) = ("a1".to_owned(), String::new());
-        let machine = Machine::Reserve(self.machine.clone());
+        let machine = Machine::Queue(self.machine.clone());
         self.lines.push(Line::State(Box::new(State {
             queue: 0,
             member_id,
@@ -232,7 +232,7 @@ impl Written {
     }
 
     fn unknown(&mut self) {
-        self.step(Input::Exchanged(Answer { clears: Vec::new(), read: ReadAnswer::Unknown }));
+        self.step(Input::Exchanged(Answer { read: ReadAnswer::Unknown, ..Answer::default() }));
     }
 
     fn report(&self) -> Report {
@@ -280,6 +280,6 @@ fn a_trace_goes_on_in_its_next_file() {
     let mut other = Written::new();
     other.step(Input::Wake);
     let Line::State(state) = &mut trace.lines[second + 2] else { panic!("a state") };
-    state.machine = Machine::Reserve(other.machine);
+    state.machine = Machine::Queue(other.machine);
     refused(&written(&trace.lines), "does not follow");
 }

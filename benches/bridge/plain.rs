@@ -89,7 +89,7 @@ async fn records(bootstrap: &str, rows: usize) -> (Config, Vec<Record>) {
     );
     let mut records = Vec::with_capacity(rows);
     while records.len() < rows {
-        let exchange = Exchange { clears: Vec::new(), read: Some(Read::Reserve { limit: 5000 }) };
+        let exchange = Exchange { clears: Vec::new(), delete: None, read: Some(Read::Reserve { limit: 5000 }) };
         let answer = client.exchange(&access, &Connector::default(), &exchange).await.expect("an answer").answer;
         let ReadAnswer::Reserved { rows, .. } = answer.read else { panic!("no rows: {answer:?}") };
         for row in rows {

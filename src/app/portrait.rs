@@ -6,7 +6,7 @@ use crate::{
         BudgetView, ErrorRowsView, ExchangeView, LimitsView, MethodView, NextView, PortalView, QueueView, TroubleView,
         UnboundView,
     },
-    metrics::labels::{Mode, PortalState},
+    metrics::labels::PortalState,
     runner::{
         limits::Left,
         standing::Reason,
@@ -31,7 +31,7 @@ pub(super) fn of(portal: &Portal) -> PortalView {
         state: seen.state.as_str(),
         reason: seen.reason.map(Reason::as_str),
         advice: seen.reason.map(Reason::advice),
-        mode: Mode::Reserve.as_str(),
+        mode: session.licence().mode().as_str(),
         last_error: seen.last_error,
         last_errors: troubles.map(|t| TroubleView { at: t.at, error: t.error, times: t.times }).collect(),
         last_success: seen.last_success,

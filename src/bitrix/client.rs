@@ -20,9 +20,15 @@ use super::{
     error::{CallError, Trouble},
     hosts::{Guard, Hosts, Private},
     json,
-    wire::{Envelope, scalar, time::unix_seconds},
+    wire::{
+        Envelope, scalar,
+        time::{portal_time, unix_seconds},
+    },
 };
-use crate::{config::fetch::Fetch, protocol::types::Connector};
+use crate::{
+    config::fetch::Fetch,
+    protocol::types::{Connector, PortalTime},
+};
 
 /// When a connection that does not come about is given up; what fails here was certainly not sent.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,6 +85,8 @@ pub(super) struct Answered {
 pub(super) struct Clock {
     /// When the portal began, in seconds since 1970 by its own clock.
     pub started: Option<i64>,
+    /// The same as the portal writes it; `None` if it says so twice.
+    pub date: Option<PortalTime>,
     /// When it ended.
     pub finished: Option<i64>,
     /// How long it took by its own account.
@@ -317,7 +325,9 @@ impl Clock {
     fn read(time: Option<&RawValue>) -> Self {
         let Some(time) = time.map(RawValue::get) else { return Self::default() };
         let date = |name| json::member(time, name).and_then(scalar::text).and_then(|text| unix_seconds(&text));
-        Self { started: date("date_start"), finished: date("date_finish"), took: duration(time) }
+        let written = json::only_member(time, "date_start").and_then(scalar::text);
+        let portal = written.and_then(|text| portal_time(&text));
+        Self { started: date("date_start"), date: portal, finished: date("date_finish"), took: duration(time) }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::protocol::{
-    exchange::{Answer, Cleared, Exchange, ReadAnswer},
+    exchange::{Answer, Cleared, Deleted, Exchange, ReadAnswer},
     types::Millis,
 };
 
@@ -99,12 +99,21 @@ impl CallError {
     pub fn answer<R>(&self, exchange: &Exchange) -> Answer<R> {
         Answer {
             clears: vec![self.cleared(); exchange.clears.len()],
+            deleted: exchange.delete.map_or(Deleted::NotAsked, |_| self.deleted()),
             read: exchange.read.map_or(ReadAnswer::NotAsked, |_| self.read()),
+            time: None,
         }
     }
 
     pub(super) fn cleared(&self) -> Cleared {
         if self.refused() { Cleared::Refused { retry_after: self.hint() } } else { Cleared::Unknown }
+    }
+
+    pub(super) fn deleted<R>(&self) -> Deleted<R> {
+        if !self.refused() {
+            return Deleted::Unknown;
+        }
+        Deleted::Refused { retry_after: self.hint(), rests: matches!(self.trouble, Trouble::OperationTime { .. }) }
     }
 
     fn hint(&self) -> Option<Millis> {

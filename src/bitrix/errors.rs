@@ -67,7 +67,7 @@ impl Client {
     ) -> Result<Exchanged, CallError> {
         let (command, like) = command(read);
         let answered = self.call(access, "batch", Some(connector), &BatchRequest::new(vec![command])).await?;
-        answer::read(&Exchange { clears: Vec::new(), read: Some(like) }, &answered)
+        answer::read(&Exchange { clears: Vec::new(), delete: None, read: Some(like) }, &answered)
     }
 }
 

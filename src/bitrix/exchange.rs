@@ -10,11 +10,11 @@ use url::form_urlencoded::byte_serialize;
 use super::{
     client::{Access, Client},
     error::{CallError, Trouble},
-    wire::{GET, PAGE},
+    wire::{DELETE, GET, PAGE, time},
 };
 use crate::protocol::{
-    exchange::{Answer, BATCH_COMMANDS, CLEAR_IDS, Clear, Exchange, LIST_PAGE, Read},
-    types::{Connector, Row, RowId},
+    exchange::{Answer, BATCH_COMMANDS, CLEAR_IDS, Clear, Delete, Exchange, LIST_PAGE, Read},
+    types::{Connector, PortalTime, Row, RowId},
 };
 
 /// What is known after an exchange that was answered.
@@ -26,10 +26,8 @@ pub struct Exchanged {
     pub trouble: Option<CallError>,
     /// What the portal says about the time budgets of the methods that were called.
     pub operating: Vec<OperatingTime>,
-    /// When the portal began to work on it, in seconds since 1970 by the portal's clock.
-    pub server_time: Option<i64>,
-    /// Rows without a usable `ID`, or found reserved without a usable `PROCESS_ID`: they can be neither published nor
-    /// cleared, only reported.
+    /// Rows without a usable `ID`, or found without saying whose they are: they can be neither published nor cleared, only
+    /// reported.
     pub unreadable: usize,
 }
 
@@ -90,7 +88,7 @@ fn clear_key(n: usize) -> String {
     format!("c{n}")
 }
 
-/// The key of the `n`th page of a scan.
+/// The key of the `n`th page of a scan or a listing; young rows have the page behind the last one.
 pub(super) fn page_key(n: usize) -> String {
     format!("{PAGE}{n}")
 }
@@ -99,6 +97,9 @@ fn commands(exchange: &Exchange) -> Result<Vec<(String, String)>, CallError> {
     let mut commands = Vec::with_capacity(exchange.clears.len() + 1);
     for (n, clear) in exchange.clears.iter().enumerate() {
         commands.push((clear_key(n), clear_command(clear)?));
+    }
+    if let Some(delete) = &exchange.delete {
+        commands.push((DELETE.to_owned(), delete_command(delete)?));
     }
     match exchange.read {
         None => {}
@@ -109,6 +110,12 @@ fn commands(exchange: &Exchange) -> Result<Vec<(String, String)>, CallError> {
         }
         Some(Read::Scan { after, pages }) => {
             commands.extend((0..usize::from(pages)).map(|page| (page_key(page), page_command(after, page))));
+        }
+        Some(Read::List { before, pages, young_after }) => {
+            let before = portal_time(before)?;
+            let pages = usize::from(pages);
+            commands.extend((0..pages).map(|page| (page_key(page), free_command(&before, page))));
+            commands.push((page_key(pages), young_command(&before, young_after)));
         }
     }
     if commands.is_empty() || commands.len() > BATCH_COMMANDS {
@@ -141,6 +148,42 @@ fn page_command(after: Option<RowId>, page: usize) -> String {
     )
 }
 
+/// The portal's own way to write a time, fit for a query: a bare `+` would become a blank there.
+fn portal_time(time: PortalTime) -> Result<String, CallError> {
+    let written = time::write(time).ok_or_else(|| CallError::new(Trouble::Ours, "BAD_TIME"))?;
+    Ok(byte_serialize(written.as_bytes()).collect())
+}
+
+/// `%3C` is `<`: the conditions of the listing, word for word, and its range.
+fn delete_command(delete: &Delete) -> Result<String, CallError> {
+    let Delete { first, last, before, limit } = delete;
+    let before = portal_time(*before)?;
+    Ok(format!(
+        "event.offline.get?clear=1&order[ID]=ASC&limit={}&filter[%3E%3DID]={first}&filter[%3C%3DID]={last}&filter[%3CTIMESTAMP_X]={before}",
+        (*limit).max(1)
+    ))
+}
+
+/// Free rows that are old enough. Each page begins behind the last row of the one before, by name: an offset would skip
+/// rows if others went away between two pages, and what is skipped is not published before it is deleted.
+fn free_command(before: &str, page: usize) -> String {
+    let after = match page.checked_sub(1) {
+        None => "0".to_owned(),
+        Some(earlier) => format!("$result[{}][{}][ID]", page_key(earlier), LIST_PAGE - 1),
+    };
+    format!(
+        "event.offline.list?filter[%3DPROCESS_ID]=&filter[%3DERROR]=0&filter[%3CTIMESTAMP_X]={before}&filter[%3EID]={after}&order[ID]=ASC"
+    )
+}
+
+/// Free rows that are not.
+fn young_command(before: &str, after: Option<RowId>) -> String {
+    let after = after.map_or(0, RowId::get);
+    format!(
+        "event.offline.list?filter[%3DPROCESS_ID]=&filter[%3DERROR]=0&filter[%3E%3DTIMESTAMP_X]={before}&filter[%3EID]={after}&order[ID]=ASC"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,8 +196,11 @@ mod tests {
 
     #[test]
     fn clears_come_first_and_the_get_never_deletes() {
-        let exchange =
-            Exchange { clears: vec![clear("a&b", 1..=2), clear("c", 9..=9)], read: Some(Read::Reserve { limit: 400 }) };
+        let exchange = Exchange {
+            clears: vec![clear("a&b", 1..=2), clear("c", 9..=9)],
+            delete: None,
+            read: Some(Read::Reserve { limit: 400 }),
+        };
         let want = [
             ("c0", "event.offline.clear?process_id=a%26b&id[]=1&id[]=2"),
             ("c1", "event.offline.clear?process_id=c&id[]=9"),
@@ -168,7 +214,8 @@ mod tests {
 
     #[test]
     fn pages_go_by_id_behind_the_last_one() {
-        let exchange = Exchange { clears: vec![], read: Some(Read::Scan { after: RowId::new(77), pages: 2 }) };
+        let exchange =
+            Exchange { clears: vec![], delete: None, read: Some(Read::Scan { after: RowId::new(77), pages: 2 }) };
         let got = commands(&exchange).expect("commands");
         let (key, second) = &got[1];
         assert_eq!(key, "page1");
@@ -185,11 +232,45 @@ mod tests {
     }
 
     #[test]
+    fn a_deletion_carries_the_conditions_of_its_listing_and_comes_before_the_next_one() {
+        let before = PortalTime { seconds: 1_795_515_330, offset: 10_800 };
+        let row = |id| RowId::new(id).expect("positive");
+        let delete = Delete { first: row(3), last: row(90), before, limit: 7 };
+        let read = Read::List { before: before.before(-1), pages: 2, young_after: RowId::new(70) };
+        let got = commands(&Exchange { clears: vec![], delete: Some(delete), read: Some(read) }).expect("commands");
+        assert_eq!(got.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["delete", "page0", "page1", "page2"]);
+        let pairs = |n: usize| {
+            let (_, query) = got[n].1.split_once('?').expect("a query");
+            url::form_urlencoded::parse(query.as_bytes()).into_owned().collect::<Vec<_>>()
+        };
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let deletion = pairs(0);
+        for part in [
+            pair("clear", "1"),
+            pair("limit", "7"),
+            pair("filter[>=ID]", "3"),
+            pair("filter[<=ID]", "90"),
+            pair("filter[<TIMESTAMP_X]", "2026-11-24T13:15:30+03:00"),
+        ] {
+            assert!(deletion.contains(&part), "{part:?} in {deletion:?}");
+        }
+        assert!(pairs(1).contains(&pair("filter[>ID]", "0")));
+        assert!(pairs(2).contains(&pair("filter[>ID]", "$result[page0][49][ID]")));
+        assert!(pairs(2).contains(&pair("filter[<TIMESTAMP_X]", "2026-11-24T13:15:31+03:00")));
+        assert!(pairs(3).contains(&pair("filter[>ID]", "70")));
+        assert!(pairs(3).contains(&pair("filter[>=TIMESTAMP_X]", "2026-11-24T13:15:31+03:00")));
+    }
+
+    #[test]
     fn what_a_portal_would_refuse_is_not_sent() {
         let code = |exchange: &Exchange| commands(exchange).expect_err("refused").code.into_string();
-        assert_eq!(code(&Exchange { clears: vec![clear("p", 1..=501)], read: None }), "TOO_MANY_IDS");
-        assert_eq!(code(&Exchange { clears: vec![], read: None }), "BAD_NUMBER_OF_COMMANDS");
-        let many = Exchange { clears: vec![clear("p", 1..=1); 11], read: Some(Read::Scan { after: None, pages: 40 }) };
+        assert_eq!(code(&Exchange { clears: vec![clear("p", 1..=501)], delete: None, read: None }), "TOO_MANY_IDS");
+        assert_eq!(code(&Exchange { clears: vec![], delete: None, read: None }), "BAD_NUMBER_OF_COMMANDS");
+        let many = Exchange {
+            clears: vec![clear("p", 1..=1); 11],
+            delete: None,
+            read: Some(Read::Scan { after: None, pages: 40 }),
+        };
         assert_eq!(code(&many), "BAD_NUMBER_OF_COMMANDS");
     }
 }

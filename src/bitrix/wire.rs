@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub use self::{
-    batch::{Batch, Commands, Entries, GET, Get, PAGE, Rows},
+    batch::{Batch, Commands, DELETE, Entries, GET, Get, PAGE, Rows},
     row::{RawRow, process, read_row},
 };
 

@@ -14,11 +14,11 @@ use tokio::{
 use url::Url;
 
 use super::{
-    Parts,
+    Parts, plan,
     upkeep::{self, Missing},
 };
 use crate::{
-    bitrix::{bindings::Target, features::RESERVATIONS},
+    bitrix::bindings::Target,
     config::portals::{self, Plan},
     kafka::{
         record::Recorder,
@@ -28,7 +28,7 @@ use crate::{
     protocol::{
         exchange::{Exchange, Read, ReadAnswer},
         pace::Bucket,
-        types::{Connector, Millis, PortalId},
+        types::{Connector, Millis, Mode, PortalId},
     },
     registry::{Grant, PortalRecord, RegistryError},
     runner::{
@@ -41,8 +41,6 @@ use crate::{
     },
 };
 
-/// Portals without the method have no plans either: self-hosted.
-pub(super) const NO_SUCH_METHOD: &str = "ERROR_METHOD_NOT_FOUND";
 /// When a passing trouble kept a portal from being started.
 const START_RETRY: Millis = Millis::secs(5);
 /// Commands that may wait for a queue; more of the same kind say nothing new.
@@ -239,6 +237,7 @@ impl Portal {
     /// Somebody says that what kept it from being served is over: it is tried at once, whatever it waits for.
     pub fn resume(&self) {
         self.session.standing().resume();
+        self.session.licence().reconsider();
         self.command(Command::Resume);
     }
 
@@ -339,6 +338,7 @@ impl Task {
         tokio::select! {
             ended = at_rest => ended,
             () = upkeep::run(&self.portal, &parts) => Ok(()),
+            () = plan::run(&self.portal.session, &parts) => Ok(()),
         }
     }
 
@@ -352,12 +352,12 @@ impl Task {
             format!("{said}{}", advice.unwrap_or_default())
         };
         let mut found = Vec::new();
-        match session.call(Call::Feature, |access| async move { client.feature(&access, RESERVATIONS).await }).await {
-            Ok(true) => found.push(("token and reserve mode".to_owned(), Ok("usable".to_owned()))),
-            Ok(false) => found.push(("reserve mode".to_owned(), Err(Reason::Unlicensed.advice().to_owned()))),
-            Err(obstacle) if obstacle.code.as_deref() == Some(NO_SUCH_METHOD) => {
-                found.push(("token and reserve mode".to_owned(), Ok("usable, self-hosted".to_owned())));
-            }
+        match plan::mode(session, parts).await {
+            Ok(Mode::Reserve) => found.push(("token and reserve mode".to_owned(), Ok("usable".to_owned()))),
+            Ok(Mode::Conditional) => found.push((
+                "token and conditional mode".to_owned(),
+                Ok("usable; the plan lacks rest_offline_extended, so rows wait for some seconds".to_owned()),
+            )),
             Err(obstacle) => {
                 found.push(("token".to_owned(), Err(why(&obstacle))));
                 return found;
@@ -365,7 +365,7 @@ impl Task {
         }
         for queue in &parts.queues {
             // Lists and changes nothing; it takes the same right as the bridge's own calls: an administrator's.
-            let look = Exchange { clears: Vec::new(), read: Some(Read::Scan { after: None, pages: 1 }) };
+            let look = Exchange { clears: Vec::new(), delete: None, read: Some(Read::Scan { after: None, pages: 1 }) };
             let may = match session.exchange(&queue.connector, &look, Urgency::Due).await.read {
                 ReadAnswer::Listed { .. } => Ok("granted".to_owned()),
                 _ => {
@@ -413,16 +413,7 @@ impl Task {
     async fn try_prepare(&self, parts: &Parts) -> Result<(), Obstacle> {
         let session = &self.portal.session;
         let client = &parts.client;
-        let feature =
-            session.call(Call::Feature, |access| async move { client.feature(&access, RESERVATIONS).await }).await;
-        let can_reserve = match feature {
-            Ok(can) => can,
-            Err(obstacle) if obstacle.code.as_deref() == Some(NO_SUCH_METHOD) => true,
-            Err(obstacle) => return Err(obstacle),
-        };
-        if !can_reserve {
-            return Err(session.park(Reason::Unlicensed, "feature.get rest_offline_extended answers N"));
-        }
+        session.allow(plan::mode(session, parts).await?);
         if self.plan == Plan::Auto {
             // When in doubt the lower limit holds; a portal is not kept waiting for a guess.
             let info = session.call(Call::AppInfo, |access| async move { client.app_info(&access).await }).await;

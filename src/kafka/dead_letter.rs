@@ -154,7 +154,11 @@ mod tests {
     fn a_malformed_row_is_kept_whole_with_the_headers_that_can_be_made() {
         let malformed = |raw: &str| {
             letter(
-                Body::Malformed(Box::new(Malformed { detail: "EVENT_NAME is missing".into(), raw: raw.into() })),
+                Body::Malformed(Box::new(Malformed {
+                    detail: "EVENT_NAME is missing".into(),
+                    changed_at: None,
+                    raw: raw.into(),
+                })),
                 Refusal::MalformedRow,
             )
         };
@@ -176,7 +180,13 @@ mod tests {
     #[test]
     fn a_large_malformed_row_is_kept_whole_until_it_is_refused_for_its_size() {
         let raw = format!("[\"{}\"]", "x".repeat(2_000_000));
-        let malformed = || Body::Malformed(Box::new(Malformed { detail: "no object".into(), raw: raw.clone().into() }));
+        let malformed = || {
+            Body::Malformed(Box::new(Malformed {
+                detail: "no object".into(),
+                changed_at: None,
+                raw: raw.clone().into(),
+            }))
+        };
         let (record, _) = letter(malformed(), Refusal::MalformedRow);
         assert!(record.value.len() > 2_000_000);
         let (record, json) = letter(malformed(), Refusal::TooLarge);

@@ -4,7 +4,11 @@
 //! [`Clear`](super::exchange::Clear), and a scan that meets a reservation of ours (I8) is not believed. I3 and I5 speak of
 //! more than one queue's state: the model checks I3, [`token`](super::token) holds I5.
 
-use super::queue::{Action, Queue};
+use super::{
+    exchange::Delete,
+    ledger::Ledger,
+    queue::{Action, Queue},
+};
 
 /// A broken invariant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +58,9 @@ pub fn check(queue: &Queue, actions: &[Action]) -> Result<(), Violation> {
                 if exchange.clears.iter().any(|clear| clear.ids.as_slice().is_empty()) {
                     return Err(Violation::I2EmptyClear);
                 }
+                if let Some(delete) = &exchange.delete {
+                    check_delete(ledger, delete)?;
+                }
             }
             Action::Publish(_) => publishes = true,
             Action::Note(_) | Action::Drained => {}
@@ -68,6 +75,22 @@ pub fn check(queue: &Queue, actions: &[Action]) -> Result<(), Violation> {
     let (received, acknowledged, dead_lettered) = ledger.sums();
     if received != acknowledged + dead_lettered + ledger.held() {
         return Err(Violation::I9Conservation);
+    }
+    Ok(())
+}
+
+/// A deletion names a range, so everything that was listed has to be settled.
+fn check_delete(ledger: &Ledger, delete: &Delete) -> Result<(), Violation> {
+    if delete.limit == 0 || delete.first > delete.last {
+        return Err(Violation::I2EmptyClear);
+    }
+    for id in ledger.ids().filter(|id| ledger.is_listed(*id)) {
+        if !ledger.is_settled(id) {
+            return Err(Violation::I1ClearedBeforeAcknowledgement);
+        }
+        if ledger.is_behind_failure(id) {
+            return Err(Violation::I7Order);
+        }
     }
     Ok(())
 }

@@ -27,15 +27,31 @@ enum State {
     Confirming,
 }
 
+/// What a row is at the portal, and so what has to be done there once it is settled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Reserved under this id: it is cleared by name.
+    Reserved(ProcessId),
+    /// Free, and unchanged for long enough when it was listed: it is deleted if it still is as it was.
+    Listed,
+    /// Free, and it changes too often to be deleted: it stays, and is read again.
+    Passing,
+    /// Not there any more: nobody but this process has it.
+    Gone,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Entry {
-    process: ProcessId,
+    place: Place,
     key: EntityKey,
+    /// When the portal says that it was last changed, in seconds since 1970.
+    changed_at: Option<i64>,
     state: State,
     /// It becomes a dead letter, for this reason.
     refused: Option<Refusal>,
-    /// It was found reserved, so somebody may have produced it before.
-    recovered: bool,
+    /// Somebody may have produced it before.
+    redelivery: bool,
     /// It has been handed to Kafka at least once.
     tried: bool,
     /// A newer row may have gone before it.
@@ -93,18 +109,20 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Takes rows in. A row that is known already is taken anew under its newest reservation: a row is under one only.
+    /// Takes a row in. One that is known already is taken anew in its newest place: it is in one only.
     ///
-    /// `recovered` rows were reserved by somebody else or under an answer that was lost. Returns whether the row counts as
-    /// received: one that is held already is the same reception.
-    pub fn receive(&mut self, process: &ProcessId, row: Received, recovered: bool) -> bool {
+    /// A `redelivery` may have been produced before: it was found reserved, or a former owner may have listed it. Returns
+    /// whether the row counts as received: one that is held already is the same reception. One that was settled and comes
+    /// again (it changed, or its clear or deletion never worked) is a new one, with an acknowledgement of its own.
+    pub fn receive(&mut self, place: Place, row: Received, redelivery: bool) -> bool {
         let late = self.high.is_some_and(|high| row.id < high);
         let entry = Entry {
-            process: process.clone(),
+            place,
             key: row.key,
+            changed_at: row.changed_at,
             state: State::Waiting,
             refused: row.malformed.then_some(Refusal::MalformedRow),
-            recovered,
+            redelivery,
             tried: false,
             late,
             alone: false,
@@ -129,7 +147,7 @@ impl Ledger {
         let mut out = Vec::with_capacity(due.len());
         for id in due {
             let Some(entry) = self.rows.get_mut(&id) else { continue };
-            let redelivery = entry.recovered || entry.tried;
+            let redelivery = entry.redelivery || entry.tried;
             out.push(Publication {
                 row: id,
                 refused: entry.refused,
@@ -180,9 +198,16 @@ impl Ledger {
         })
     }
 
-    /// Ends a round of reports: what stands behind an unacknowledged row of its entity goes again after it, so that
-    /// whoever keeps the newest state by key ends with the newest.
-    pub fn order_behind_failures(&mut self) {
+    /// Ends a round of reports. What is acknowledged and needs no confirmation is done with.
+    pub fn end_of_reports(&mut self) {
+        self.order_behind_failures();
+        let done = |e: &Entry| e.state == State::Acknowledged && matches!(e.place, Place::Passing | Place::Gone);
+        self.rows.retain(|_, entry| !done(entry));
+    }
+
+    /// What stands behind an unacknowledged row of its entity goes again after it, so that whoever keeps the newest state
+    /// by key ends with the newest.
+    fn order_behind_failures(&mut self) {
         let mut failed: BTreeMap<EntityKey, RowId> = BTreeMap::new();
         let mut ahead: BTreeMap<EntityKey, RowId> = BTreeMap::new();
         let past_failures = self.seeded.has(Bug::ClearPastFailedRow);
@@ -221,7 +246,9 @@ impl Ledger {
     pub fn clears(&mut self) -> (Vec<Clear>, bool) {
         let mut by_process: BTreeMap<&ProcessId, Vec<RowId>> = BTreeMap::new();
         for (id, entry) in self.rows.iter().filter(|(_, entry)| Self::may_clear(entry)) {
-            by_process.entry(&entry.process).or_default().push(*id);
+            if let Place::Reserved(process) = &entry.place {
+                by_process.entry(process).or_default().push(*id);
+            }
         }
         let chunks = by_process.into_iter().flat_map(|(process, ids)| {
             let clear = |ids: &[RowId]| NonEmpty::new(ids.to_vec()).map(|ids| Clear { process: process.clone(), ids });
@@ -244,11 +271,58 @@ impl Ledger {
             return;
         }
         for id in clear.ids.as_slice() {
-            let ours = |e: &Entry| e.state == State::Confirming && e.process == clear.process;
+            let ours = |e: &Entry| {
+                e.state == State::Confirming
+                    && matches!(&e.place, Place::Reserved(process) if *process == clear.process)
+            };
             if self.rows.get(id).is_some_and(ours) {
                 self.rows.remove(id);
             }
         }
+    }
+
+    /// May what was listed be deleted? Only all of it at once, since a deletion names a range: each row acknowledged.
+    pub fn may_delete(&self) -> bool {
+        self.listed().all(|(_, entry)| Self::may_clear(entry))
+    }
+
+    /// A deletion of what was listed is sent.
+    pub fn deleting(&mut self) {
+        for entry in self.rows.values_mut().filter(|entry| entry.place == Place::Listed) {
+            entry.state = State::Confirming;
+        }
+    }
+
+    /// A deletion is done and has brought `rows`. What was listed and is not among them stays at the portal, because it has
+    /// changed, and is going to be listed again; here it is done with. Returns the strangers: rows that are gone from the
+    /// portal and were not published as they were.
+    pub fn deleted(&mut self, rows: &[Received]) -> Vec<Received> {
+        let known = |row: &Received| {
+            let listed = |e: &Entry| e.state == State::Confirming && e.place == Place::Listed;
+            self.rows.get(&row.id).is_some_and(|entry| listed(entry) && entry.changed_at == row.changed_at)
+        };
+        let strangers = rows.iter().copied().filter(|row| !known(row)).collect();
+        self.rows.retain(|_, entry| entry.place != Place::Listed);
+        strangers
+    }
+
+    fn listed(&self) -> impl Iterator<Item = (&RowId, &Entry)> {
+        self.rows.iter().filter(|(_, entry)| entry.place == Place::Listed)
+    }
+
+    /// Whether this row was listed, and is settled: what invariant I1 asks of a deletion that it is in the range of.
+    pub fn is_listed(&self, row: RowId) -> bool {
+        self.rows.get(&row).is_some_and(|entry| entry.place == Place::Listed)
+    }
+
+    /// The rows of any state, ascending.
+    pub fn ids(&self) -> impl Iterator<Item = RowId> {
+        self.rows.keys().copied()
+    }
+
+    /// Rows that nobody has but this process.
+    pub fn only_here(&self) -> usize {
+        self.rows.values().filter(|entry| entry.place == Place::Gone).count()
     }
 
     /// Whether reports are outstanding.
@@ -259,6 +333,11 @@ impl Ledger {
     /// Whether rows have to be produced.
     pub fn has_unpublished(&self) -> bool {
         self.rows.values().any(|entry| matches!(entry.state, State::Waiting | State::Suspect))
+    }
+
+    /// Whether reserved rows have to be confirmed.
+    pub fn has_clears(&self) -> bool {
+        self.rows.values().any(|entry| Self::may_clear(entry) && matches!(entry.place, Place::Reserved(_)))
     }
 
     /// Whether rows have to be confirmed.
@@ -304,7 +383,10 @@ impl Ledger {
 
     /// The reservations that rows are held under.
     pub fn processes(&self) -> impl Iterator<Item = &ProcessId> {
-        self.rows.values().map(|entry| &entry.process)
+        self.rows.values().filter_map(|entry| match &entry.place {
+            Place::Reserved(process) => Some(process),
+            Place::Listed | Place::Passing | Place::Gone => None,
+        })
     }
 
     /// Whether this row, refused for this reason, is a dead letter of which no smaller one can be made: only an operator
@@ -317,6 +399,14 @@ impl Ledger {
     /// Received, acknowledged, dead-lettered: the sums of invariant I9.
     pub fn sums(&self) -> (u64, u64, u64) {
         (self.received, self.acknowledged, self.dead_lettered)
+    }
+
+    /// Moves the origin of the portal's time, for the model.
+    #[cfg(test)]
+    pub fn rebase_portal(&mut self, shift: impl Fn(i64) -> i64) {
+        for entry in self.rows.values_mut() {
+            entry.changed_at = entry.changed_at.map(&shift);
+        }
     }
 
     /// Forgets the sums, which only grow; for the model.

@@ -141,6 +141,39 @@ impl ScanPages {
     }
 }
 
+/// How many pages a listing asks for: each is a command of its own, so more than one only while answers come back full.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ListPages {
+    most: u8,
+    pages: u8,
+}
+
+impl ListPages {
+    /// For a queue that takes `rows` rows at most from one listing.
+    pub fn new(rows: usize) -> Self {
+        Self { most: u8::try_from(rows / LIST_PAGE).unwrap_or(SCAN_PAGES).clamp(1, SCAN_PAGES), pages: 1 }
+    }
+
+    /// Pages to ask for, at least 1.
+    pub fn get(&self) -> u8 {
+        self.pages
+    }
+
+    /// An answer came after `took` at the portal; `full` if there is more.
+    pub fn answered(&mut self, full: bool, took: Millis) {
+        if full && took < SLOW {
+            self.pages = self.pages.saturating_mul(2).min(self.most);
+        } else {
+            self.lower();
+        }
+    }
+
+    /// No answer came, or the method's time is used up.
+    pub fn lower(&mut self) {
+        self.pages = (self.pages / 2).max(1);
+    }
+}
+
 /// The request limit of a cloud portal: a counter that goes up by one a request, drains at a rate, and must not pass its
 /// ceiling (protocol reference section 3). Shared by all queues of a portal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,4 +1,8 @@
-//! One queue in reserve mode: a reservation is published and confirmed before the next one is published.
+//! One queue: what was read is published and confirmed before the next rows are published.
+//!
+//! In reserve mode a read reserves the rows and a clear confirms them. In conditional mode it only lists them and a deletion
+//! confirms them; what is special about that is in [`conditional`](super::conditional). The mode may change at any time:
+//! what was read in one mode is confirmed in its own way, and what is next is read in the other.
 //!
 //! ```text
 //!            +--------------------------------------------------------------------+
@@ -13,6 +17,7 @@
 //! Only one request of a queue is on its way, so a scan never meets a `get` of ours that is alive, and a scan's rows are
 //! believed only when all clears before it are known to be done: then no reservation of ours is left for it to find (I8).
 
+mod answers;
 pub mod events;
 #[cfg(test)]
 mod tests;
@@ -20,12 +25,13 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    exchange::{Answer, BATCH_COMMANDS, Cleared, Exchange, LIST_PAGE, Read, ReadAnswer},
+    conditional::Conditional,
+    exchange::{BATCH_COMMANDS, Exchange, LIST_PAGE, Read},
     ledger::{Ledger, Settled},
-    pace::{AdaptiveLimit, Backoff, IdleSchedule, ScanPages, WakeUps},
+    pace::{AdaptiveLimit, Backoff, IdleSchedule, ListPages, ScanPages, WakeUps},
     recovery::Recovery,
     seeded::{Bug, Seeded},
-    types::{Delivery, Hindrance, Millis, ProcessId, RowId},
+    types::{Delivery, Hindrance, Millis, Mode, RowId},
 };
 pub use events::{Action, Fact, Input, Received, Settings};
 
@@ -47,20 +53,25 @@ enum Life {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Queue {
     life: Life,
+    mode: Mode,
     /// The request that is on its way.
     on_its_way: Option<Exchange>,
     ledger: Ledger,
     recovery: Recovery,
+    conditional: Conditional,
+    /// Rows that the next `get` asks for.
     limit: AdaptiveLimit,
     /// Pages that the next scan asks for.
-    pages: ScanPages,
+    scan_pages: ScanPages,
+    /// Pages that the next listing asks for.
+    list_pages: ListPages,
     idle: IdleSchedule,
     /// After trouble with the portal.
     portal: Backoff,
-    /// After a `get` that failed, or whose method has to rest.
+    /// After a `get` that failed, or whose method has to rest: a reservation or a deletion.
     get: Backoff,
-    /// The same for scans.
-    scan: Backoff,
+    /// The same for `list`: a scan or a listing.
+    list: Backoff,
     /// After trouble with Kafka.
     kafka: Backoff,
     /// After trouble that an operator has to end.
@@ -70,19 +81,24 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue that has not been taken over yet; it does nothing before [`Input::TakeOver`].
+    /// A queue that has not been taken over yet; it does nothing before [`Input::TakeOver`]. It is in reserve mode until
+    /// [`Input::Mode`] says otherwise; what that says before the take-over is also taken for the mode of a former owner.
     pub fn new(settings: &Settings) -> Self {
         Self {
             life: Life::Fresh,
+            mode: Mode::Reserve,
             on_its_way: None,
             ledger: Ledger::default(),
             recovery: Recovery::new(settings.sweep),
+            conditional: Conditional::default(),
             limit: AdaptiveLimit::new(settings.limit_min, settings.limit_max),
-            pages: ScanPages::new(held_limit(settings.limit_max)),
+            scan_pages: ScanPages::new((settings.limit_max as usize).max(LIST_PAGE)),
+            // One page is left to the young rows, which may all be published as they are.
+            list_pages: ListPages::new(held_limit(settings.limit_max) - LIST_PAGE),
             idle: IdleSchedule::new(settings.poll_min, settings.poll_max),
             portal: Backoff::new(Millis::secs(1), Millis::secs(60)),
             get: Backoff::new(Millis::secs(1), Millis::secs(60)),
-            scan: Backoff::new(Millis::secs(1), Millis::secs(60)),
+            list: Backoff::new(Millis::secs(1), Millis::secs(60)),
             kafka: Backoff::new(Millis(500), Millis::secs(30)),
             route: Backoff::new(Millis::secs(10), Millis::secs(60)),
             seeded: Seeded::default(),
@@ -97,12 +113,11 @@ impl Queue {
             Input::Wake => self.idle.wake(now),
             Input::WakeUps(pause) => self.idle.expect(pause),
             Input::Resume => {
-                for backoff in [&mut self.portal, &mut self.get, &mut self.scan] {
-                    backoff.reset();
-                }
+                self.reset_portal();
                 self.route.cut();
                 self.idle.poll_now(now);
             }
+            Input::Mode(mode) => self.change_mode(now, mode),
             Input::Timer => {}
             Input::Drain => {
                 if self.life != Life::Drained {
@@ -128,9 +143,21 @@ impl Queue {
         }
         let after_trouble = |at: Millis| self.portal.until().map_or(at, |until| at.max(until));
         let produce = self.ledger.has_unpublished().then(|| self.produce_at());
-        let confirm = self.ledger.has_clearable().then(|| after_trouble(Millis(0)));
+        let delete = self.may_delete().then(|| after_trouble(self.get.until().unwrap_or_default()));
+        let confirm = self.ledger.has_clears().then(|| after_trouble(Millis(0)));
         let read = if produce.is_none() { self.next_read_at().map(after_trouble) } else { None };
-        [produce, confirm, read].into_iter().flatten().min()
+        [produce, confirm, delete, read].into_iter().flatten().min()
+    }
+
+    /// How its rows are read.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether rows that are free at the portal may have been published: the next owner is to be told
+    /// [`Mode::Conditional`] before it takes over, whatever mode it begins in.
+    pub fn leaves_published_rows(&self) -> bool {
+        self.conditional.is_open()
     }
 
     /// Where the rows stand.
@@ -185,126 +212,6 @@ impl Queue {
         self.idle.poll_now(now);
     }
 
-    fn exchanged(&mut self, now: Millis, answer: Answer<Received>, out: &mut Vec<Action>) {
-        let Some(exchange) = self.on_its_way.take() else {
-            // Nobody asked. If it holds a reservation, a scan will find it.
-            self.recovery.unknown_get(now, true);
-            return;
-        };
-        let (mut all_done, mut hint) = (true, None);
-        let before = self.ledger.len();
-        for (index, clear) in exchange.clears.iter().enumerate() {
-            let outcome = answer.clears.get(index).copied().unwrap_or(Cleared::Unknown);
-            all_done &= outcome == Cleared::Done;
-            if let Cleared::Refused { retry_after } = outcome {
-                hint = hint.max(retry_after);
-            }
-            self.ledger.cleared(clear, outcome);
-        }
-        let cleared = before - self.ledger.len();
-        if cleared > 0 {
-            out.push(Action::Note(Fact::Cleared(cleared)));
-        }
-        let (of_read, rests) = match &answer.read {
-            ReadAnswer::Refused { retry_after, smaller } => (*retry_after, *smaller),
-            _ => (None, false),
-        };
-        let read_well = self.read(now, exchange.read, answer.read, all_done, out);
-        let method = match exchange.read {
-            Some(Read::Reserve { .. }) => Some(&mut self.get),
-            Some(Read::Scan { .. }) => Some(&mut self.scan),
-            None => None,
-        };
-        if let Some(method) = method {
-            if read_well {
-                method.reset();
-            } else {
-                method.failed(now, of_read);
-            }
-        }
-        // A method that has to rest says nothing about the others.
-        if all_done && (read_well || rests) {
-            self.portal.reset();
-        } else {
-            self.portal.failed(now, hint.max(if rests { None } else { of_read }));
-        }
-    }
-
-    /// Takes in what the read has brought. Returns whether the portal did what it was asked.
-    fn read(
-        &mut self,
-        now: Millis,
-        asked: Option<Read>,
-        answer: ReadAnswer<Received>,
-        all_done: bool,
-        out: &mut Vec<Action>,
-    ) -> bool {
-        match (asked, answer) {
-            (None, _) => true,
-            (Some(Read::Reserve { .. }), ReadAnswer::Reserved { process, rows, took }) => {
-                self.limit.answered(rows.len(), took);
-                if rows.is_empty() {
-                    self.idle.idle(now);
-                    return true;
-                }
-                let Some(process) = process else {
-                    self.unknown_get(now, out);
-                    return false;
-                };
-                self.idle.busy(now);
-                self.recovery.postpone_sweep(now);
-                for row in rows {
-                    self.receive(&process, row, false, out);
-                }
-                true
-            }
-            (Some(Read::Scan { .. }), ReadAnswer::Listed { rows, more }) => {
-                if !all_done && !self.seeded.has(Bug::BelieveScanDespiteUnknownClear) {
-                    return false;
-                }
-                self.pages.answered();
-                self.recovery.advance(now, rows.last().map(|(_, row)| row.id), more);
-                if !rows.is_empty() {
-                    // Gets do work, only their answers are lost: this is progress.
-                    self.get.reset();
-                }
-                for (process, row) in rows {
-                    self.receive(&process, row, true, out);
-                }
-                true
-            }
-            (Some(read), ReadAnswer::Refused { smaller, .. }) => {
-                match read {
-                    Read::Reserve { .. } if smaller => self.limit.lower(),
-                    Read::Scan { .. } if smaller => self.pages.lower(),
-                    _ => {}
-                }
-                false
-            }
-            (Some(Read::Scan { .. }), _) => {
-                self.pages.lower();
-                false
-            }
-            (Some(Read::Reserve { .. }), _) => {
-                self.limit.lower();
-                self.unknown_get(now, out);
-                false
-            }
-        }
-    }
-
-    fn unknown_get(&mut self, now: Millis, out: &mut Vec<Action>) {
-        out.push(Action::Note(Fact::UnknownGet));
-        if !self.seeded.has(Bug::NoScanAfterUnknownGet) {
-            self.recovery.unknown_get(now, !self.seeded.has(Bug::NoLateScanAfterUnknownGet));
-        }
-    }
-
-    fn receive(&mut self, process: &ProcessId, row: Received, recovered: bool, out: &mut Vec<Action>) {
-        let again = !self.ledger.receive(process, row, recovered);
-        out.push(Action::Note(Fact::Received { row: row.id, recovered, again }));
-    }
-
     fn delivered(&mut self, now: Millis, reports: Vec<(RowId, Delivery)>, out: &mut Vec<Action>) {
         let (mut passing, mut route) = (false, false);
         for (row, delivery) in reports {
@@ -333,10 +240,34 @@ impl Queue {
         if self.ledger.awaits_reports() {
             return;
         }
-        self.ledger.order_behind_failures();
+        self.ledger.end_of_reports();
         if !self.ledger.has_unpublished() {
             self.kafka.reset();
             self.route.reset();
+        }
+    }
+
+    /// Whether what was listed can be deleted: all of it is acknowledged. A wish to delete that failed stays one, in either
+    /// mode.
+    fn may_delete(&self) -> bool {
+        self.conditional.has_round() && !self.ledger.has_unpublished()
+    }
+
+    fn change_mode(&mut self, now: Millis, mode: Mode) {
+        if mode == Mode::Conditional {
+            self.conditional.begin(self.life == Life::Fresh);
+        }
+        if self.mode != mode {
+            self.mode = mode;
+            // What was refused was refused for the mode.
+            self.reset_portal();
+            self.idle.poll_now(now);
+        }
+    }
+
+    fn reset_portal(&mut self) {
+        for backoff in [&mut self.portal, &mut self.get, &mut self.list] {
+            backoff.reset();
         }
     }
 
@@ -353,54 +284,87 @@ impl Queue {
             out.extend(self.ledger.publications().into_iter().map(Action::from));
             return;
         }
-        if self.portal.is_over(now) {
-            let may_reserve = !self.ledger.is_confirming();
-            let (clears, all) = self.ledger.clears();
-            // A scan would meet rows of ours that this request does not confirm.
-            let room = if all { BATCH_COMMANDS - clears.len() } else { 0 };
-            let read = self.next_read(now, room, may_reserve);
-            if read.is_some() || !clears.is_empty() {
-                let exchange = Exchange { clears, read };
-                self.on_its_way = Some(exchange.clone());
-                out.push(Action::Exchange(exchange));
-                return;
-            }
+        if self.portal.is_over(now)
+            && let Some(exchange) = self.next_exchange(now)
+        {
+            self.on_its_way = Some(exchange.clone());
+            out.push(Action::Exchange(exchange));
+            return;
         }
-        let owes = self.ledger.has_unpublished() || self.ledger.has_clearable() || self.recovery.is_urgent();
+        let owes = self.ledger.has_unpublished()
+            || self.ledger.has_clears()
+            || self.conditional.has_round()
+            || self.recovery.is_urgent();
         if self.life == Life::Draining && !owes {
             self.life = Life::Drained;
             out.push(Action::Drained);
         }
     }
 
+    fn next_exchange(&mut self, now: Millis) -> Option<Exchange> {
+        // Nothing is reserved while a confirmation has failed, or what is not confirmed would grow without end; nor while
+        // listed rows are still to be deleted, or they would be reserved too.
+        let may_reserve = !self.ledger.is_confirming() && !self.conditional.has_round();
+        let (clears, all) = self.ledger.clears();
+        let free = BATCH_COMMANDS - clears.len();
+        let delete = if self.may_delete() && self.get.is_over(now) && free > 0 {
+            self.ledger.deleting();
+            self.conditional.deletion(now)
+        } else {
+            None
+        };
+        // A scan would meet rows of ours that this request does not confirm.
+        let room = if all { free - usize::from(delete.is_some()) } else { 0 };
+        let read = self.next_read(now, room, may_reserve, delete.is_some());
+        let asks = read.is_some() || delete.is_some() || !clears.is_empty();
+        asks.then_some(Exchange { clears, delete, read })
+    }
+
     /// What to read in the next exchange, with so many commands. Nothing while rows of ours have to be produced: they come
-    /// first. And nothing is reserved while a clear has failed, or what is not confirmed would grow without end.
-    fn next_read(&mut self, now: Millis, room: usize, may_reserve: bool) -> Option<Read> {
+    /// first.
+    fn next_read(&mut self, now: Millis, room: usize, may_reserve: bool, deletes: bool) -> Option<Read> {
         if room == 0 || self.ledger.has_unpublished() {
             return None;
         }
         let draining = self.life == Life::Draining;
         let scan = self.recovery.is_urgent() || (self.recovery.is_due(now) && !draining);
-        if scan && self.scan.is_over(now) {
-            let pages = u8::try_from(room).unwrap_or(u8::MAX).min(self.pages.get()).max(1);
+        let pages = |most: u8, room: usize| u8::try_from(room).unwrap_or(u8::MAX).min(most).max(1);
+        if scan && self.list.is_over(now) {
+            let pages = pages(self.scan_pages.get(), room);
             return Some(Read::Scan { after: self.recovery.position(now), pages });
         }
-        let poll = !draining && may_reserve && self.get.is_over(now);
         let due = self.idle.next() <= now || self.ledger.has_clearable();
-        if !(poll && due) {
+        if draining || !due {
             return None;
         }
+        let read = match self.mode {
+            Mode::Reserve if may_reserve && self.get.is_over(now) => Read::Reserve { limit: self.limit.get() },
+            // What was listed and is not yet deleted would only be listed again, and what cannot be deleted as well.
+            Mode::Conditional if (deletes || !self.conditional.has_round()) && self.may_list(now) && room > 1 => {
+                self.conditional.next_list(now, pages(self.list_pages.get(), room - 1))
+            }
+            Mode::Reserve | Mode::Conditional => return None,
+        };
         self.idle.asked();
-        Some(Read::Reserve { limit: self.limit.get() })
+        Some(read)
+    }
+
+    fn may_list(&self, now: Millis) -> bool {
+        self.list.is_over(now) && self.get.is_over(now)
     }
 
     /// When the next read is due, if nothing else comes before it.
     fn next_read_at(&self) -> Option<Millis> {
         let draining = self.life == Life::Draining;
+        let later = |due: Millis, backoff: &Backoff| backoff.until().map_or(due, |until| due.max(until));
         let scan = self.recovery.due_at().filter(|_| !draining || self.recovery.is_urgent());
-        let scan = scan.map(|due| self.scan.until().map_or(due, |until| due.max(until)));
-        let poll = self.get.until().map_or(self.idle.next(), |until| self.idle.next().max(until));
-        [scan, Some(poll).filter(|_| !draining && !self.ledger.is_confirming())].into_iter().flatten().min()
+        let scan = scan.map(|due| later(due, &self.list));
+        let poll = match self.mode {
+            Mode::Reserve => Some(later(self.idle.next(), &self.get)).filter(|_| !self.ledger.is_confirming()),
+            Mode::Conditional => Some(later(later(self.idle.next(), &self.list), &self.get)),
+        };
+        // What was listed is deleted first, and that has a deadline of its own.
+        [scan, poll.filter(|_| !draining && !self.conditional.has_round())].into_iter().flatten().min()
     }
 
     /// The queue with a deliberate fault, for the model.
@@ -408,7 +372,7 @@ impl Queue {
     #[must_use]
     pub fn with_bug(mut self, bug: Option<Bug>) -> Self {
         self.seeded = Seeded { bug };
-        self.ledger.seeded = self.seeded;
+        (self.ledger.seeded, self.conditional.seeded) = (self.seeded, self.seeded);
         self
     }
 
@@ -418,14 +382,24 @@ impl Queue {
     pub fn rebase(&mut self, now: Millis) {
         self.recovery.rebase(now);
         self.idle.rebase(now);
-        for backoff in [&mut self.portal, &mut self.get, &mut self.scan, &mut self.kafka, &mut self.route] {
+        for backoff in [&mut self.portal, &mut self.get, &mut self.list, &mut self.kafka, &mut self.route] {
             backoff.rebase(now);
         }
         self.ledger.forget_sums();
     }
+
+    /// Moves the origin of the portal's time by so many seconds, with [`Queue::rebase`].
+    #[cfg(test)]
+    pub fn rebase_portal(&mut self, now: Millis, seconds: i64, clamp: impl Fn(i64) -> i64 + Copy) {
+        self.conditional.rebase(now, seconds, clamp);
+        self.ledger.rebase_portal(|at| clamp(at - seconds));
+        if let Some(exchange) = &mut self.on_its_way {
+            exchange.rebase_portal(|at| clamp(at - seconds));
+        }
+    }
 }
 
-/// Most rows that are held: as many as a `get` asks for, and a page of a scan at least.
+/// Most rows that are held: as many as a `get` asks for, and two pages of a list at least.
 fn held_limit(limit_max: u32) -> usize {
-    (limit_max as usize).max(LIST_PAGE)
+    (limit_max as usize).max(2 * LIST_PAGE)
 }

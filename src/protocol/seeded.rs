@@ -17,6 +17,14 @@ pub enum Bug {
     ClearPastFailedRow,
     /// A scan's rows are published although clears of the same exchange are not known to be done.
     BelieveScanDespiteUnknownClear,
+    /// A deletion takes whatever is in its range, changed or not.
+    DeleteWhateverChanged,
+    /// Rows count as old enough at once: no margin for clocks that differ.
+    NoMargin,
+    /// A deletion takes what has not changed for long enough *now*, instead of when it was listed.
+    DeleteByTheTimeOfNow,
+    /// What a deletion brings is not looked at.
+    IgnoreStrangers,
     /// A pair of tokens that was granted is used before it is stored.
     UseTokensBeforeStored,
     /// A pair of tokens that was granted and could not be stored is forgotten, and the dead one is presented again.

@@ -32,6 +32,46 @@ impl Millis {
     }
 }
 
+/// A point on a portal's own clock, which ticks in whole seconds.
+///
+/// It is compared with nothing but other times of the same portal: our clock and the portal's need not agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PortalTime {
+    /// Seconds since 1970 (UTC).
+    pub seconds: i64,
+    /// The portal's offset from UTC in seconds: a time goes back to the portal as the portal writes times.
+    pub offset: i32,
+}
+
+impl PortalTime {
+    /// So many seconds before this time.
+    #[must_use]
+    pub const fn before(self, seconds: i64) -> Self {
+        Self { seconds: self.seconds.saturating_sub(seconds), offset: self.offset }
+    }
+}
+
+/// How the rows of a portal's queues are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Rows are reserved, published, and cleared by name: with the feature `rest_offline_extended`.
+    #[default]
+    Reserve,
+    /// Rows are listed, published, and deleted if they have not changed since: without it.
+    Conditional,
+}
+
+impl Mode {
+    /// The word in the API and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reserve => "reserve",
+            Self::Conditional => "conditional",
+        }
+    }
+}
+
 /// A Bitrix24 installation: its `member_id`. The domain of a portal may change, this does not.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortalId(Arc<str>);
@@ -266,6 +306,16 @@ pub struct Row {
     pub body: Body,
 }
 
+impl Row {
+    /// `TIMESTAMP_X` in seconds since 1970 (UTC), if it can be read.
+    pub fn changed_at(&self) -> Option<i64> {
+        match &self.body {
+            Body::Event(event) => Some(event.changed_at),
+            Body::Malformed(malformed) => malformed.changed_at,
+        }
+    }
+}
+
 /// What a row says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -308,6 +358,8 @@ pub struct Event {
 pub struct Malformed {
     /// What is wrong, in words; no foreign text beyond field names.
     pub detail: Box<str>,
+    /// `TIMESTAMP_X` in seconds since 1970 (UTC), if that can be read.
+    pub changed_at: Option<i64>,
     /// The whole row as delivered: compact, redacted JSON.
     pub raw: Box<str>,
 }

@@ -18,11 +18,12 @@ use crate::{
 
 /// What the core has to know of a row.
 pub(super) fn receive(row: &Row) -> Received {
-    match &row.body {
-        Body::Event(event) => Received { id: row.id, key: event.key, malformed: false },
+    let (key, malformed) = match &row.body {
+        Body::Event(event) => (event.key, false),
         // A class of its own: nobody knows which entity it is about.
-        Body::Malformed(_) => Received { id: row.id, key: EntityKey(row.id.get()), malformed: true },
-    }
+        Body::Malformed(_) => (EntityKey(row.id.get()), true),
+    };
+    Received { id: row.id, key, malformed, changed_at: row.changed_at() }
 }
 
 /// The record of a row, or its dead letter.
@@ -165,6 +166,10 @@ impl Tally<'_> {
                 );
             }
             Fact::Cleared(rows) => sums.cleared += rows as u64,
+            Fact::OnlyHere(row) => tracing::warn!(
+                portal = %self.session.portal(), %row,
+                "a row changed at the moment of its deletion; until Kafka has it, this process has the only copy",
+            ),
             Fact::UnknownGet | Fact::WakeUpsMissed | Fact::WakeUpsBack => self.tell(fact),
         }
     }

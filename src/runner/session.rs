@@ -15,6 +15,7 @@ use super::{
     Shared,
     clock::{Clock, millis, unix_now, unix_seconds},
     gate::{Gate, Pace, Urgency},
+    licence::Licence,
     limits::{Budget, Left, Limits, seconds},
     standing::{Reason, Standing},
     tokens::{NoToken, Tokens},
@@ -31,9 +32,9 @@ use crate::{
         portals::PortalSeries,
     },
     protocol::{
-        exchange::{Answer, Cleared, Exchange, ReadAnswer},
+        exchange::{Answer, Cleared, Deleted, Exchange, Read, ReadAnswer},
         pace::Bucket,
-        types::{Connector, Millis, PortalId, Row},
+        types::{Connector, Millis, Mode, PortalId, Row},
     },
     registry::{Grant, PortalRecord, RegistryError},
 };
@@ -71,6 +72,7 @@ pub struct Session {
     client: Client,
     tokens: Tokens,
     standing: Standing,
+    licence: Licence,
     /// `None`: the portal has no limit.
     bucket: Mutex<Option<Bucket>>,
     metrics: Arc<Metrics>,
@@ -99,12 +101,34 @@ impl Session {
             client,
             tokens,
             standing: Standing::new(),
+            licence: Licence::default(),
             bucket,
             metrics: shared.metrics.clone(),
             series,
             clock: shared.clock,
             gate: shared.gate.clone(),
             pace: Pace::default(),
+        }
+    }
+
+    /// How the portal's plan allows its queues to be read.
+    pub fn licence(&self) -> &Licence {
+        &self.licence
+    }
+
+    /// The portal's plan allows this mode, as it has said.
+    pub fn allow(&self, mode: Mode) {
+        if !self.licence.set(mode) {
+            return;
+        }
+        match mode {
+            Mode::Reserve => {
+                tracing::info!(portal = %self.portal, "the plan allows reservations: reading in reserve mode");
+            }
+            Mode::Conditional => tracing::warn!(
+                portal = %self.portal,
+                "the plan lacks rest_offline_extended: reading without reservations, some seconds later",
+            ),
         }
     }
 
@@ -192,7 +216,7 @@ impl Session {
                 if exchanged.unreadable > 0 {
                     tracing::error!(
                         portal = %self.portal, rows = exchanged.unreadable,
-                        "rows without an id stay reserved at the portal: they can be neither published nor cleared",
+                        "rows without a usable id: they can be neither published nor cleared",
                     );
                 }
                 let Some(trouble) = exchanged.trouble else {
@@ -205,10 +229,22 @@ impl Session {
                     // The token expired between two commands: the next exchange is refused as a whole and refreshes it.
                     return answer;
                 }
+                let refused = matches!(answer.read, ReadAnswer::Refused { .. });
+                if refused
+                    && trouble.trouble == Trouble::Unlicensed
+                    && matches!(exchange.read, Some(Read::Reserve { .. }))
+                {
+                    // The portal does serve us, only in another way. That is no reason to park it.
+                    self.allow(Mode::Conditional);
+                    return answer;
+                }
                 let obstacle = self.obstacle(&trouble);
                 if let ReadAnswer::Refused { retry_after, smaller } = &mut answer.read {
                     *retry_after = obstacle.retry_after.or(*retry_after);
                     *smaller |= obstacle.smaller;
+                }
+                if let Deleted::Refused { retry_after, .. } = &mut answer.deleted {
+                    *retry_after = retry_after.or(obstacle.retry_after);
                 }
                 for cleared in &mut answer.clears {
                     if let Cleared::Refused { retry_after } = cleared {
@@ -413,12 +449,17 @@ fn outcome_of(error: &CallError) -> CallOutcome {
 
 /// The answer to an exchange that failed as a whole.
 fn failed(exchange: &Exchange, obstacle: &Obstacle) -> Answer<Row> {
-    let (cleared, read) = if obstacle.refused {
-        let retry_after = obstacle.retry_after;
-        (Cleared::Refused { retry_after }, ReadAnswer::Refused { retry_after, smaller: obstacle.smaller })
+    let &Obstacle { refused, retry_after, smaller, .. } = obstacle;
+    let (cleared, deleted, read) = if refused {
+        (
+            Cleared::Refused { retry_after },
+            Deleted::Refused { retry_after, rests: smaller },
+            ReadAnswer::Refused { retry_after, smaller },
+        )
     } else {
-        (Cleared::Unknown, ReadAnswer::Unknown)
+        (Cleared::Unknown, Deleted::Unknown, ReadAnswer::Unknown)
     };
-    let read = if exchange.read.is_none() { ReadAnswer::NotAsked } else { read };
-    Answer { clears: vec![cleared; exchange.clears.len()], read }
+    let deleted = exchange.delete.map_or(Deleted::NotAsked, |_| deleted);
+    let read = exchange.read.map_or(ReadAnswer::NotAsked, |_| read);
+    Answer { clears: vec![cleared; exchange.clears.len()], deleted, read, time: None }
 }

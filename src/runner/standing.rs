@@ -58,7 +58,10 @@ impl Reason {
                 "it refuses the application: check app.client_id and app.client_secret, and that an administrator \
                  installed the application with the scopes it needs"
             }
-            Self::Unlicensed => "its plan lacks rest_offline_extended: raise the plan",
+            Self::Unlicensed => {
+                "its plan does not include a call that is needed (queues of their own connector need rest_auth_connector): \
+                 raise the plan"
+            }
             Self::Unpaid => "its subscription has run out: it has to be paid",
             Self::Deleted => {
                 "it is closed: take it out of [[portals]], or remove it with `b24kafka portals remove` if it is not there"

@@ -16,7 +16,7 @@ use crate::{
     kafka::record::Recorder,
     protocol::{
         exchange::{Cleared, Exchange, ReadAnswer},
-        ledger::{Ledger, Publication, Settled},
+        ledger::{Ledger, Place, Publication, Settled},
         queue::Fact,
         types::{Connector, Delivery, ProcessId, Row, RowId},
     },
@@ -101,7 +101,7 @@ impl Sweep<'_> {
         let mut ledger = Ledger::default();
         let mut rows: BTreeMap<RowId, Row> = BTreeMap::new();
         for (process, row) in found {
-            ledger.receive(&process, receive(&row), recovered);
+            ledger.receive(Place::Reserved(process), receive(&row), recovered);
             rows.insert(row.id, row);
         }
         let mut tries = TRIES * rows.len();
@@ -118,7 +118,7 @@ impl Sweep<'_> {
             if clears.is_empty() {
                 break;
             }
-            let exchange = Exchange { clears, read: None };
+            let exchange = Exchange { clears, delete: None, read: None };
             let answer = self.session.exchange(self.connector, &exchange, Urgency::Woken).await;
             let mut refused = false;
             for (clear, outcome) in exchange.clears.iter().zip(answer.clears) {
@@ -167,7 +167,7 @@ impl Sweep<'_> {
                 Settled::DeadLettered(reason) => Fact::DeadLettered(*row, reason),
             });
         }
-        ledger.order_behind_failures();
+        ledger.end_of_reports();
         self.tally(rows).count(facts.into_iter(), None, &failed);
         goes_on
     }

@@ -29,7 +29,7 @@ use super::clock::unix_seconds;
 use crate::{
     chain::chain,
     protocol::{
-        exchange::{Answer, ReadAnswer},
+        exchange::{Answer, Deleted, ReadAnswer},
         queue::{Action, Input, Queue},
         types::{Connector, Millis, PortalId},
     },
@@ -189,7 +189,7 @@ impl Tracer {
                 connector: self.connector.as_str().to_owned(),
                 step: self.step,
                 lost: self.lost,
-                machine: Machine::Reserve(machine.clone()),
+                machine: Machine::Queue(machine.clone()),
             };
             if self.trace.send(weight_of(machine), || Line::State(Box::new(state()))) {
                 (self.part, self.lost) = (part, 0);
@@ -225,8 +225,16 @@ fn weight_of(machine: &Queue) -> usize {
 
 fn weight_in(input: &Input, actions: &[Action]) -> usize {
     let rows = match input {
-        Input::Exchanged(Answer { read: ReadAnswer::Reserved { rows, .. }, .. }) => rows.len(),
-        Input::Exchanged(Answer { read: ReadAnswer::Listed { rows, .. }, .. }) => rows.len(),
+        Input::Exchanged(Answer { read, deleted, .. }) => {
+            let read = match read {
+                ReadAnswer::Reserved { rows, .. } => rows.len(),
+                ReadAnswer::Listed { rows, .. } => rows.len(),
+                ReadAnswer::Free { rows, young, .. } => rows.len() + young.len(),
+                ReadAnswer::NotAsked | ReadAnswer::Refused { .. } | ReadAnswer::Unknown => 0,
+            };
+            let Deleted::Done { rows } = deleted else { return 1 + read + actions.len() };
+            read + rows.len()
+        }
         Input::Delivered(reports) => reports.len(),
         _ => 0,
     };
@@ -236,7 +244,7 @@ fn weight_in(input: &Input, actions: &[Action]) -> usize {
 fn weight(line: &Line) -> usize {
     match line {
         Line::State(state) => match &state.machine {
-            Machine::Reserve(machine) => weight_of(machine),
+            Machine::Queue(machine) => weight_of(machine),
         },
         Line::Step(step) => weight_in(&step.input, &step.actions),
         Line::Begin(_) | Line::End(_) => 0,

@@ -45,6 +45,10 @@ pub struct Entry {
     pub changed_at: i64,
     /// How many changes were merged into the row after the first.
     pub merged: u32,
+    /// `TIMESTAMP_X` in its earlier states, ascending; those of one second once.
+    pub earlier: Vec<i64>,
+    /// Which of its states, by the number of merged changes, a list has shown last.
+    pub shown: Option<u32>,
     /// What became of it.
     pub fate: Fate,
 }
@@ -92,8 +96,25 @@ impl Ledger {
     pub fn merge(&mut self, id: u64, at: i64) {
         if let Some(entry) = self.entry_mut(id) {
             entry.merged += 1;
+            if entry.changed_at != at {
+                entry.earlier.push(entry.changed_at);
+            }
             entry.changed_at = at;
         }
+    }
+
+    /// Notes that a list has shown rows as they are.
+    pub fn show(&mut self, ids: &[u64]) {
+        for &id in ids {
+            if let Some(entry) = self.entry_mut(id) {
+                entry.shown = Some(entry.merged);
+            }
+        }
+    }
+
+    /// Whether somebody can know these rows as they are, because a list has shown them.
+    pub fn has_shown(&self, ids: &[u64]) -> bool {
+        ids.iter().all(|id| self.entry(*id).is_some_and(|entry| entry.shown == Some(entry.merged)))
     }
 
     /// Notes what became of rows.
@@ -146,7 +167,9 @@ pub struct Misuse {
     pub empty_clears: u64,
     /// `clear` without any list.
     pub listless_clears: u64,
-    /// `get` with `clear=1`. Mode without `rest_offline_extended` does this on purpose.
+    /// `get` with `clear=1` that may delete what nobody has seen: without the bounds `<TIMESTAMP_X` and `<=ID`, or with a
+    /// row in it that no list has shown as it is. With bounds and after a list it is how one does without
+    /// `rest_offline_extended` (protocol reference section 6).
     pub destructive_gets: u64,
     /// Two `get`s awaited at once on one queue.
     pub parallel_gets: u64,
@@ -194,13 +217,20 @@ mod tests {
         for id in 1..=3 {
             let (connector, event) = ("".into(), "E".into());
             let message = Hex([0; 16]);
-            ledger.open(Entry { id, connector, event, message, changed_at: 1, merged: 0, fate: Fate::Free });
+            let fate = Fate::Free;
+            let (earlier, shown) = (Vec::new(), None);
+            ledger.open(Entry { id, connector, event, message, changed_at: 1, merged: 0, earlier, shown, fate });
         }
         ledger.merge(2, 7);
+        assert_eq!(ledger.entry(2).unwrap().earlier, [1]);
+        ledger.show(&[2, 3]);
+        assert!(ledger.has_shown(&[2, 3]) && !ledger.has_shown(&[1, 2]));
+        ledger.merge(2, 7);
+        assert!(!ledger.has_shown(&[2]), "not as it is now");
         ledger.settle(&[2], Fate::Cleared(Hex([1; 16])));
         ledger.settle(&[3, 99, 0], Fate::Purged);
         let totals = ledger.totals();
-        assert_eq!((totals.rows, totals.changes, totals.free, totals.cleared, totals.lost), (3, 4, 1, 1, 1));
+        assert_eq!((totals.rows, totals.changes, totals.free, totals.cleared, totals.lost), (3, 5, 1, 1, 1));
         assert_eq!((ledger.entry(2).unwrap().changed_at, ledger.next_id()), (7, 4));
         assert!(ledger.entry(0).is_none() && ledger.entry(4).is_none());
         assert!(ledger.entry(1).unwrap().fate.is_there() && !ledger.entry(2).unwrap().fate.is_there());

@@ -46,9 +46,10 @@ pub fn select(state: &mut State, caller: &Caller, params: &Php) -> Result<Select
         limit,
         error: params.get("error").is_some_and(|e| e.int() != 0),
     };
-    state.misuse.destructive_gets += u64::from(clear);
     state.misuse.careless_rereads += u64::from(process.is_some() && params.get("clear").is_none());
     let ids = state.queue(&caller.connector).select(&get);
+    let known = process.is_none() && get.filter.is_bounded() && state.ledger.has_shown(&ids);
+    state.misuse.destructive_gets += u64::from(clear && !known);
     Ok(Selected { get, clear, ids })
 }
 
@@ -91,6 +92,7 @@ pub fn list(state: &mut State, caller: &Caller, params: &Php) -> Result<Answer, 
     let start = usize::try_from(start).unwrap_or(0);
     let (ids, total) = state.queue(&caller.connector).list(&filter, &order, start);
     let next = (start + PAGE < total).then_some(start + PAGE);
+    state.ledger.show(&ids);
     Ok(Answer { json: state.render(&caller.connector, &ids, true), total: Some(total), next, rows: ids.len() })
 }
 

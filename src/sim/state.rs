@@ -128,7 +128,8 @@ impl State {
         if id == fresh {
             let message = queue.rows(&[id]).next().map_or(Hex([0; 16]), |row| row.message);
             let connector = connector.clone();
-            self.ledger.open(Entry { id, connector, event, message, changed_at: at, merged: 0, fate: Fate::Free });
+            let (earlier, shown, fate) = (Vec::new(), None, Fate::Free);
+            self.ledger.open(Entry { id, connector, event, message, changed_at: at, merged: 0, earlier, shown, fate });
         } else {
             self.ledger.merge(id, at);
         }

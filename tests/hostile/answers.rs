@@ -56,6 +56,20 @@ pub fn short_scan() -> Vec<u8> {
     batch(&json!({ "page0": rows(1..=2, Some("p1")) }), &json!([]))
 }
 
+/// What was deleted, two pages of what is left, and nothing young.
+pub fn deleted_and_listed() -> Vec<u8> {
+    let gone = json!({ "process_id": null, "events": rows(1..=3, None) });
+    let pages = [rows(11..=60, Some("")), rows(61..=62, Some("")), json!([])];
+    let [first, second, young] = pages;
+    batch(&json!({ "delete": gone, "page0": first, "page1": second, "page2": young }), &json!([]))
+}
+
+/// One short page.
+pub fn short_list() -> Vec<u8> {
+    let gone = json!({ "process_id": null, "events": [] });
+    batch(&json!({ "delete": gone, "page0": rows(4..=8, Some("")), "page1": [], "page2": [] }), &json!([]))
+}
+
 /// A refusal of a whole call.
 pub fn refused() -> Vec<u8> {
     json!({ "error": "expired_token", "error_description": "The access token provided has expired." })

@@ -13,7 +13,7 @@ use crate::{
     answers, calls, configuration,
     mutate::{mutated, shown},
     registry,
-    stand::{Stand, reserve, scan},
+    stand::{Stand, list, reserve, scan},
     truth,
 };
 
@@ -60,6 +60,15 @@ fn scans() {
     run("scans", &[answers::scanned(), answers::short_scan(), answers::short_scan()], |body| {
         stand.body(200, body);
         truth::check_exchange(&scan(2), body, &stand.exchange(&scan(2)));
+    });
+}
+
+#[test]
+fn deletions_and_listings() {
+    let stand = Stand::new();
+    run("deletions", &[answers::deleted_and_listed(), answers::short_list(), answers::short_list()], |body| {
+        stand.body(200, body);
+        truth::check_exchange(&list(2), body, &stand.exchange(&list(2)));
     });
 }
 

@@ -8,11 +8,11 @@ use proptest::{
 
 use crate::{
     answers, fuzz,
-    stand::{Stand, reserve, scan},
+    stand::{Stand, list, reserve, scan},
     truth,
 };
 
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 28] = [
     "result",
     "result",
     "result_error",
@@ -21,6 +21,8 @@ const NAMES: [&str; 26] = [
     "get",
     "page0",
     "page1",
+    "page2",
+    "delete",
     "c0",
     "b0",
     "process_id",
@@ -88,7 +90,7 @@ fn json() -> impl Strategy<Value = String> {
 
 /// Rows of which some fields are odd.
 fn odd_rows() -> impl Strategy<Value = String> {
-    let odd = (select(&NAMES[14..20]), json(), 1..9_u64, any::<bool>());
+    let odd = (select(&NAMES[16..22]), json(), 1..9_u64, any::<bool>());
     let row = odd.prop_map(|(field, value, id, twice)| {
         let mut row = answers::row(id, Some("p"));
         if !twice {
@@ -102,6 +104,12 @@ fn odd_rows() -> impl Strategy<Value = String> {
 /// A whole answer to a batch, odd in one or all of its parts.
 fn batch() -> impl Strategy<Value = String> {
     let inner = (odd_rows(), json(), json(), json()).prop_map(|(rows, process, clear, errors)| {
+        let free = rows.replace(r#""PROCESS_ID":"p""#, r#""PROCESS_ID":"""#);
+        if clear.len() % 3 == 0 {
+            return format!(
+                r#"{{"result":{{"result":{{"delete":{{"events":{rows}}},"page0":{free},"page2":[]}},"result_error":{errors}}}}}"#
+            );
+        }
         format!(
             r#"{{"result":{{"result":{{"c0":{clear},"get":{{"process_id":{process},"events":{rows}}},"page0":{rows}}},"result_error":{errors}}}}}"#
         )
@@ -130,7 +138,7 @@ fn hold<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, property: impl F
 fn no_answer_to_an_exchange_is_misread() {
     hold(batch(), |stand, body| {
         stand.body(200, body.as_bytes());
-        for exchange in [reserve(1), scan(2)] {
+        for exchange in [reserve(1), scan(2), list(2)] {
             truth::check_exchange(&exchange, body.as_bytes(), &stand.exchange(&exchange));
         }
         Ok(())

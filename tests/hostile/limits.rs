@@ -6,7 +6,7 @@ use b24kafka::{bitrix::Trouble, protocol::exchange::ReadAnswer};
 
 use crate::{
     answers, child,
-    stand::{Stand, reserve, scan},
+    stand::{Stand, list, reserve, scan},
     truth,
     wire::{Piece, Reply},
 };
@@ -38,7 +38,7 @@ fn depth_hurts_no_call() {
         }
         for body in bodies {
             stand.body(200, body.as_bytes());
-            for exchange in [reserve(2), scan(2)] {
+            for exchange in [reserve(2), scan(2), list(2)] {
                 truth::check_exchange(&exchange, body.as_bytes(), &stand.exchange(&exchange));
             }
             truth::check_refresh(body.as_bytes(), &stand.refresh());
@@ -65,7 +65,7 @@ fn width_costs_no_more_than_its_length() {
     ] {
         let started = std::time::Instant::now();
         stand.body(200, body.as_bytes());
-        for exchange in [reserve(2), scan(2)] {
+        for exchange in [reserve(2), scan(2), list(2)] {
             truth::check_exchange(&exchange, body.as_bytes(), &stand.exchange(&exchange));
         }
         stand.bindings().ok();
@@ -128,9 +128,9 @@ fn short_rows() {
     let before = peak();
     for body in bodies {
         stand.body(200, body.as_bytes());
-        for exchange in [reserve(1), scan(1)] {
+        for exchange in [reserve(1), scan(1), list(1)] {
             let read = stand.exchange(&exchange).expect("an answer").answer.read;
-            assert!(!matches!(read, ReadAnswer::Reserved { .. } | ReadAnswer::Listed { .. }));
+            assert!(!matches!(read, ReadAnswer::Reserved { .. } | ReadAnswer::Listed { .. } | ReadAnswer::Free { .. }));
         }
     }
     let grown = peak().saturating_sub(before);

@@ -11,8 +11,8 @@ use b24kafka::{
     },
     config::{app::App, fetch::Fetch},
     protocol::{
-        exchange::{Clear, Exchange, Read},
-        types::{Connector, NonEmpty, ProcessId, RowId},
+        exchange::{Clear, Delete, Exchange, Read},
+        types::{Connector, NonEmpty, PortalTime, ProcessId, RowId},
     },
 };
 use tokio::runtime::{Builder, Runtime};
@@ -119,10 +119,18 @@ fn discreet(shown: &str) {
 pub fn reserve(clears: usize) -> Exchange {
     let ids = NonEmpty::new(RowId::new(1).into_iter().collect()).expect("ids");
     let clear = Clear { process: ProcessId::new("p").expect("a process"), ids };
-    Exchange { clears: vec![clear; clears], read: Some(Read::Reserve { limit: 50 }) }
+    Exchange { clears: vec![clear; clears], delete: None, read: Some(Read::Reserve { limit: 50 }) }
 }
 
 /// A scan of so many pages.
 pub fn scan(pages: u8) -> Exchange {
-    Exchange { clears: vec![], read: Some(Read::Scan { after: None, pages }) }
+    Exchange { clears: vec![], delete: None, read: Some(Read::Scan { after: None, pages }) }
+}
+
+/// A deletion and a listing of so many pages, of rows that are older than those of [`answers`](crate::answers).
+pub fn list(pages: u8) -> Exchange {
+    let before = PortalTime { seconds: 1_795_515_331, offset: 10_800 };
+    let row = |id| RowId::new(id).expect("positive");
+    let delete = Delete { first: row(1), last: row(9), before, limit: 5 };
+    Exchange { clears: vec![], delete: Some(delete), read: Some(Read::List { before, pages, young_after: None }) }
 }

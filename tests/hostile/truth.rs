@@ -2,6 +2,8 @@
 //!
 //! It checks claims, not refusals to claim: "unknown" is always allowed, everything else needs a ground in the bytes.
 
+mod free;
+
 use std::collections::BTreeSet;
 
 use b24kafka::{
@@ -10,7 +12,7 @@ use b24kafka::{
         oauth::{RefreshError, Tokens},
     },
     protocol::{
-        exchange::{Cleared, Exchange, LIST_PAGE, Read, ReadAnswer},
+        exchange::{Cleared, Deleted, Exchange, LIST_PAGE, Read, ReadAnswer},
         types::{Body, ProcessId, Row},
     },
 };
@@ -60,6 +62,15 @@ pub fn check_exchange(exchange: &Exchange, body: &[u8], outcome: &Result<Exchang
             Cleared::Unknown => {}
         }
     }
+    match (&exchanged.answer.deleted, exchange.delete) {
+        (Deleted::Done { rows }, Some(_)) => {
+            assert!(errors["delete"].is_null(), "{}", shown());
+            free::check_deleted(&result["delete"], rows, exchanged.unreadable, &shown);
+        }
+        (Deleted::Refused { .. }, Some(_)) => assert!(!errors["delete"].is_null(), "{}", shown()),
+        (Deleted::Unknown, Some(_)) | (Deleted::NotAsked, None) => {}
+        _ => panic!("an answer to another question: {}", shown()),
+    }
     match (&exchanged.answer.read, exchange.read) {
         (ReadAnswer::Reserved { process, rows, .. }, Some(Read::Reserve { .. })) => {
             assert!(errors["get"].is_null(), "{}", shown());
@@ -69,6 +80,12 @@ pub fn check_exchange(exchange: &Exchange, body: &[u8], outcome: &Result<Exchang
             listed(result, usize::from(pages), rows, *more, exchanged.unreadable, &shown);
         }
         (ReadAnswer::Refused { .. }, Some(Read::Reserve { .. })) => assert!(!errors["get"].is_null(), "{}", shown()),
+        (ReadAnswer::Free { rows, more, young, .. }, Some(Read::List { before, pages, .. })) => {
+            free::check(result, (before, usize::from(pages)), (rows, *more, young), &shown);
+        }
+        (ReadAnswer::Refused { .. }, Some(Read::List { pages, .. })) => {
+            assert!(!errors["page0"].is_null() || !errors[format!("page{pages}")].is_null(), "{}", shown());
+        }
         (ReadAnswer::Refused { .. }, Some(Read::Scan { .. })) => assert!(!errors["page0"].is_null(), "{}", shown()),
         (ReadAnswer::Unknown, _) => {}
         _ => panic!("an answer to another question: {}", shown()),

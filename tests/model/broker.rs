@@ -37,6 +37,7 @@ impl World {
                 None => {
                     self.write(setup, publication)?;
                     self.acknowledged.insert((row, version));
+                    self.portal.settle(row, version);
                     Delivery::Acknowledged
                 }
                 Some(written) => {

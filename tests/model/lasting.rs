@@ -2,11 +2,11 @@
 
 #![allow(dead_code, reason = "the exhaustive search has no lasting worlds")]
 
-use super::{Setup, Step, World};
+use super::{Step, World, portal::Request};
 use crate::core::protocol::{
-    exchange::{Answer, Cleared, ReadAnswer},
+    exchange::{Answer, Cleared, Deleted, ReadAnswer},
     queue::{Input, Queue},
-    types::Millis,
+    types::{Millis, Mode},
 };
 
 impl World {
@@ -32,7 +32,7 @@ impl World {
 
     /// Whether the awaited request has been carried out in part.
     pub fn has_selected(&self) -> bool {
-        self.awaited.as_ref().is_some_and(|request| request.selected.is_some())
+        self.awaited.as_ref().is_some_and(Request::has_selected)
     }
 
     /// Records that were reported as failed and may still be written.
@@ -45,15 +45,25 @@ impl World {
         self.zombies.len()
     }
 
+    /// Whether such a request reserves, in two statements.
+    pub fn zombie_reserves(&self, index: usize) -> bool {
+        self.zombies.get(index).is_some_and(Request::reserves)
+    }
+
+    /// Whether the plan has lost reservations and the bridge reserves on.
+    pub fn has_to_learn(&self) -> bool {
+        self.queue.mode() == Mode::Reserve && !self.portal.licensed
+    }
+
     /// Rows that the portal has.
     pub fn rows(&self) -> usize {
-        self.rows.len()
+        self.portal.rows()
     }
 
     /// Whether the awaited request reserves, and whether it clears.
     pub fn awaits(&self) -> (bool, bool) {
-        let sent = self.awaited.as_ref().map(|request| &request.sent);
-        (sent.is_some_and(|sent| matches!(sent.1, Some((true, ..)))), sent.is_some_and(|sent| !sent.0.is_empty()))
+        let confirms = |request: &Request| !request.sent.clears.is_empty() || request.sent.delete.is_some();
+        (self.awaited.as_ref().is_some_and(Request::reserves), self.awaited.as_ref().is_some_and(confirms))
     }
 
     /// Rows that were written for the first time, by any life of the bridge.
@@ -77,39 +87,39 @@ impl World {
     /// The awaited request was certainly not carried out.
     pub fn refuse(&mut self, retry_after: Option<Millis>) -> Step {
         let Some(request) = self.awaited.take() else { return Ok(()) };
-        let clears = vec![Cleared::Refused { retry_after }; request.sent.0.len()];
-        let read = match request.sent.1 {
-            Some(_) => ReadAnswer::Refused { retry_after, smaller: false },
-            None => ReadAnswer::NotAsked,
-        };
-        self.feed(Input::Exchanged(Answer { clears, read }))
+        let clears = vec![Cleared::Refused { retry_after }; request.sent.clears.len()];
+        let deleted = request.sent.delete.map_or(Deleted::NotAsked, |_| Deleted::Refused { retry_after, rests: false });
+        let refused = ReadAnswer::Refused { retry_after, smaller: false };
+        let read = request.sent.read.map_or(ReadAnswer::NotAsked, |_| refused);
+        self.feed(Input::Exchanged(Answer { clears, deleted, read, time: None }))
     }
 
-    /// The clears are done, and the method of the read has to rest.
+    /// What was to be confirmed is done, and the method of the read has to rest.
     pub fn rest(&mut self, retry_after: Millis) -> Step {
-        let Some(mut request) = self.awaited.take() else { return Ok(()) };
-        let read = request.sent.1.take();
-        self.select(&mut request)?;
-        let clears = vec![Cleared::Done; request.sent.0.len()];
-        let retry_after = Some(retry_after);
-        let read =
-            if read.is_some() { ReadAnswer::Refused { retry_after, smaller: true } } else { ReadAnswer::NotAsked };
-        self.feed(Input::Exchanged(Answer { clears, read }))
+        let read = self.awaited.as_mut().and_then(|request| request.sent.read.take());
+        let (mut answer, contents) = self.execute_awaited(true)?;
+        if read.is_some() {
+            answer.read = ReadAnswer::Refused { retry_after: Some(retry_after), smaller: true };
+        }
+        self.answered((answer, contents))
     }
 
     /// The answer comes, the portal has worked on it for long.
-    pub fn answer_slowly(&mut self, setup: &Setup, worked: Millis) -> Step {
-        let Answer { clears, mut read } = self.execute_awaited(setup)?;
-        if let ReadAnswer::Reserved { took, .. } = &mut read {
+    pub fn answer_slowly(&mut self, worked: Millis) -> Step {
+        let (mut answer, contents) = self.execute_awaited(true)?;
+        if let ReadAnswer::Reserved { took, .. } | ReadAnswer::Free { took, .. } = &mut answer.read {
             *took = worked;
         }
-        self.feed(Input::Exchanged(Answer { clears, read }))
+        self.answered((answer, contents))
     }
 
     /// The read is answered, and what became of the clears is not said, though they are done.
-    pub fn answer_read_only(&mut self, setup: &Setup) -> Step {
-        let Answer { mut clears, read } = self.execute_awaited(setup)?;
-        clears.fill(Cleared::Unknown);
-        self.feed(Input::Exchanged(Answer { clears, read }))
+    pub fn answer_read_only(&mut self) -> Step {
+        let (mut answer, contents) = self.execute_awaited(false)?;
+        answer.clears.fill(Cleared::Unknown);
+        if answer.deleted != Deleted::NotAsked {
+            answer.deleted = Deleted::Unknown;
+        }
+        self.answered((answer, contents))
     }
 }

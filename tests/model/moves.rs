@@ -20,8 +20,14 @@ pub enum Move {
         request: Fate,
         produced: bool,
     },
-    Change(usize),
+    Change {
+        message: usize,
+        slow_clock: bool,
+    },
     TimePasses,
+    KafkaTakesItsTime,
+    Licence,
+    ModeIsKnown,
 }
 
 /// What the broker says of a batch.
@@ -59,20 +65,22 @@ impl World {
     pub fn moves(&self) -> Vec<Move> {
         let mut moves: Vec<Move> = self.fault_free().into_iter().collect();
         if let Some(awaited) = &self.awaited {
-            let reserves = matches!(awaited.sent.1, Some((true, ..)));
-            if reserves && awaited.selected.is_none() && !self.zombies.is_empty() {
+            let deletes = awaited.sent.delete.is_some() && self.budget.splits > 0;
+            let overlaps = awaited.reserves() && awaited.sent.delete.is_none() && !self.zombies.is_empty();
+            if (deletes || overlaps) && !awaited.has_selected() {
                 moves.push(Move::AwaitedSelects);
             }
             if self.budget.losses > 0 {
                 moves.extend([Move::LoseRequest, Move::LoseAnswer, Move::GiveUpWaiting]);
-                if !awaited.sent.0.is_empty() && awaited.selected.is_none() {
+                let confirms = !awaited.sent.clears.is_empty() || awaited.sent.delete.is_some();
+                if confirms && !awaited.has_selected() {
                     moves.push(Move::AnswerToReadOnly);
                 }
             }
         }
         for (index, zombie) in self.zombies.iter().enumerate() {
             moves.push(Move::ZombieRuns(index));
-            if matches!(zombie.sent.1, Some((true, ..))) && zombie.selected.is_none() {
+            if zombie.reserves() && zombie.sent.delete.is_none() && !zombie.has_selected() {
                 moves.push(Move::ZombieSelects(index));
             }
         }
@@ -95,7 +103,19 @@ impl World {
             }
         }
         if self.budget.changes > 0 {
-            moves.extend([0, 1].map(Move::Change));
+            let clocks: &[bool] = if self.portal.timed() { &[false, true] } else { &[false] };
+            for slow_clock in clocks.iter().copied() {
+                moves.extend([0, 1].map(|message| Move::Change { message, slow_clock }));
+            }
+        }
+        if self.budget.delays > 0 && !self.pending.is_empty() {
+            moves.push(Move::KafkaTakesItsTime);
+        }
+        if self.budget.licences > 0 {
+            moves.push(Move::Licence);
+        }
+        if self.queue.mode() != self.wanted() {
+            moves.push(Move::ModeIsKnown);
         }
         moves
     }

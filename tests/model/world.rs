@@ -3,19 +3,21 @@
 mod broker;
 mod lasting;
 mod moves;
+mod portal;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::protocol::{
-    exchange::{Answer, Cleared, Exchange, LIST_PAGE, Read, ReadAnswer},
+    exchange::{Answer, Cleared, Deleted, ReadAnswer},
     invariants::{self, Violation},
     ledger::Publication,
     queue::{Action, Input, Queue, Received, Settings},
     recovery::REQUEST_LIFE,
     seeded::Bug,
-    types::{EntityKey, Millis, ProcessId, RowId},
+    types::{Millis, Mode, RowId},
 };
 pub use moves::{Fate, Move, Report, Written};
+use portal::{Portal, Request};
 
 /// How often each kind of fault may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +30,20 @@ pub struct Budget {
     pub produce_failures: u16,
     /// An object changes anew.
     pub changes: u16,
+    /// Something happens between the two statements of a deletion.
+    pub splits: u16,
+    /// The first object changes whenever time passes.
+    pub hot: u16,
+    /// Kafka takes seconds to answer.
+    pub delays: u16,
+    /// The portal's plan gets or loses the feature that reserving needs.
+    pub licences: u16,
+}
+
+impl Budget {
+    /// Nothing goes wrong.
+    pub const NONE: Self =
+        Self { losses: 0, crashes: 0, produce_failures: 0, changes: 0, splits: 0, hot: 0, delays: 0, licences: 0 };
 }
 
 /// One configuration of the model.
@@ -43,6 +59,10 @@ pub struct Setup {
     pub heavy: bool,
     /// A message whose row cannot be read.
     pub malformed: Option<usize>,
+    /// Whether the portal's plan has `rest_offline_extended` at the start.
+    pub licensed: bool,
+    /// Whether the portal's clock matters; in reserve mode it does not, and without it there are fewer states.
+    pub timed: bool,
     pub settings: Settings,
     /// Time goes on and sums grow, as for one long schedule. Otherwise each step makes its time the origin, so that states
     /// which differ in nothing else are one state.
@@ -53,42 +73,15 @@ pub struct Setup {
 
 type Version = u32;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct ServerRow {
-    message: usize,
-    entity: u64,
-    version: Version,
-    process: Option<ProcessId>,
-}
-
-/// A request at the portal: a `get` selects first and marks in a second statement (protocol reference section 2).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Request {
-    sent: Exchanged,
-    selected: Option<Vec<RowId>>,
-    /// The portal ends it by then.
-    expires: Millis,
-}
-
-/// [`Exchange`] in a form that can be ordered.
-type Exchanged = (Vec<(ProcessId, Vec<RowId>)>, Option<(bool, Option<RowId>, u32)>);
-
-fn ordered(exchange: &Exchange) -> Exchanged {
-    let clears = exchange.clears.iter().map(|c| (c.process.clone(), c.ids.as_slice().to_vec())).collect();
-    let read = exchange.read.map(|read| match read {
-        Read::Reserve { limit } => (true, None, limit),
-        Read::Scan { after, pages } => (false, after, u32::from(pages)),
-    });
-    (clears, read)
-}
+/// The contents of rows in an answer: of each its version and its message.
+type Contents = Vec<(RowId, (Version, usize))>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     queue: Queue,
     now: Millis,
     lasting: bool,
-    rows: BTreeMap<RowId, ServerRow>,
-    next_id: u64,
+    portal: Portal,
     awaited: Option<Request>,
     zombies: Vec<Request>,
     /// Handed to the broker, not reported yet.
@@ -102,6 +95,8 @@ pub struct World {
     delivered: BTreeSet<RowId>,
     /// What all lives have delivered, with the entity; kept in lasting worlds only.
     history: BTreeMap<RowId, u64>,
+    /// What the driver keeps beyond its life: the queue has been read without reservations.
+    was_conditional: bool,
     budget: Budget,
 }
 
@@ -116,20 +111,18 @@ pub const SETTINGS: Settings = Settings {
     sweep: None,
 };
 
+/// How long Kafka may take.
+const DELAY: Millis = Millis::secs(10);
+
 type Step = Result<(), Violation>;
 
 impl World {
     pub fn new(setup: &Setup) -> Result<Self, Violation> {
-        let rows = setup.entities.iter().enumerate().take(setup.present).map(|(message, entity)| {
-            let id = RowId::new(message as u64 + 1).expect("positive");
-            (id, ServerRow { message, entity: *entity, version: 0, process: None })
-        });
         let mut world = Self {
             queue: Queue::new(&setup.settings).with_bug(setup.bug),
             now: Millis(0),
             lasting: setup.lasting,
-            rows: rows.collect(),
-            next_id: setup.present as u64 + 1,
+            portal: Portal::new(setup),
             awaited: None,
             zombies: Vec::new(),
             pending: Vec::new(),
@@ -138,15 +131,30 @@ impl World {
             acknowledged: BTreeSet::new(),
             delivered: BTreeSet::new(),
             history: BTreeMap::new(),
+            was_conditional: false,
             budget: setup.budget,
         };
-        world.feed(Input::TakeOver)?;
+        world.take_over()?;
         Ok(world)
     }
 
     /// Whether every row has left the portal.
     pub fn is_done(&self) -> bool {
-        self.rows.is_empty()
+        self.portal.is_empty()
+    }
+
+    /// The driver asks what the portal can do, and begins.
+    fn take_over(&mut self) -> Step {
+        if self.was_conditional {
+            self.feed(Input::Mode(Mode::Conditional))?;
+        }
+        self.feed(Input::Mode(self.wanted()))?;
+        self.feed(Input::TakeOver)
+    }
+
+    /// The mode that the portal's plan asks for.
+    fn wanted(&self) -> Mode {
+        if self.portal.licensed { Mode::Reserve } else { Mode::Conditional }
     }
 
     /// The move that happens when nothing goes wrong, if any is left.
@@ -155,6 +163,8 @@ impl World {
             Some(Move::Answer)
         } else if !self.pending.is_empty() {
             Some(Move::Report(Report::AllWell))
+        } else if self.queue.mode() == Mode::Reserve && !self.portal.licensed {
+            Some(Move::ModeIsKnown)
         } else {
             self.queue.deadline().map(|_| Move::TimePasses)
         }
@@ -163,23 +173,14 @@ impl World {
     pub fn apply(&mut self, setup: &Setup, step: Move) -> Step {
         match step {
             Move::Answer => {
-                let answer = self.execute_awaited(setup)?;
-                self.feed(Input::Exchanged(answer))?;
+                let answer = self.execute_awaited(true)?;
+                self.answered(answer)?;
             }
-            Move::AnswerToReadOnly => {
-                self.budget.losses -= 1;
-                let mut refused = 0;
-                if let Some(request) = &mut self.awaited {
-                    refused = std::mem::take(&mut request.sent.0).len();
-                }
-                let read = self.execute_awaited(setup)?.read;
-                let clears = vec![Cleared::Refused { retry_after: None }; refused];
-                self.feed(Input::Exchanged(Answer { clears, read }))?;
-            }
+            Move::AnswerToReadOnly => self.answer_to_read_only()?,
             Move::AwaitedSelects => {
-                if let Some(mut request) = self.awaited.take() {
-                    self.select(&mut request)?;
-                    self.awaited = Some(request);
+                if let Some(request) = &mut self.awaited {
+                    self.budget.splits -= u16::from(request.sent.delete.is_some());
+                    self.portal.select(request, &self.acknowledged)?;
                 }
             }
             Move::LoseRequest => {
@@ -188,7 +189,7 @@ impl World {
             }
             Move::LoseAnswer => {
                 self.budget.losses -= 1;
-                self.execute_awaited(setup)?;
+                self.execute_awaited(false)?;
                 self.unknown()?;
             }
             Move::GiveUpWaiting => {
@@ -197,13 +198,11 @@ impl World {
                 self.unknown()?;
             }
             Move::ZombieSelects(index) => {
-                let mut zombie = self.zombies.remove(index);
-                self.select(&mut zombie)?;
-                self.zombies.push(zombie);
+                self.portal.select(&mut self.zombies[index], &self.acknowledged)?;
             }
             Move::ZombieRuns(index) => {
                 let zombie = self.zombies.remove(index);
-                self.execute(setup, zombie)?;
+                self.execute(zombie, false)?;
             }
             Move::Report(report) => self.report(setup, report)?,
             Move::GhostIsWritten(index) => {
@@ -213,11 +212,47 @@ impl World {
                 self.remember(setup, row);
             }
             Move::Crash { request, produced } => self.crash(setup, request, produced)?,
-            Move::Change(message) => self.change(setup, message),
-            Move::TimePasses => self.pass(self.queue.deadline().unwrap_or_default())?,
+            Move::Change { message, slow_clock } => {
+                self.budget.changes -= 1;
+                self.portal.change(setup, self.now, message, slow_clock);
+            }
+            Move::TimePasses => {
+                self.pass(self.queue.deadline().unwrap_or_default())?;
+                if self.budget.hot > 0 {
+                    self.budget.hot -= 1;
+                    self.portal.change(setup, self.now, 0, false);
+                }
+            }
+            Move::KafkaTakesItsTime => {
+                self.budget.delays -= 1;
+                self.pass(self.now.plus(DELAY))?;
+            }
+            Move::Licence => {
+                self.budget.licences -= 1;
+                self.portal.licensed = !self.portal.licensed;
+            }
+            Move::ModeIsKnown => self.feed(Input::Mode(self.wanted()))?,
         }
-        self.zombies.sort();
+        if self.zombies.len() > 1 {
+            // Which of them was given up first says nothing.
+            self.zombies.sort_by_cached_key(|zombie| format!("{zombie:?}"));
+        }
         Ok(())
+    }
+
+    /// The clears and the deletion are refused, the read is not.
+    fn answer_to_read_only(&mut self) -> Step {
+        self.budget.losses -= 1;
+        let (mut clears, mut deleted) = (Vec::new(), Deleted::NotAsked);
+        if let Some(request) = &mut self.awaited {
+            clears.resize(request.sent.clears.len(), Cleared::Refused { retry_after: None });
+            request.sent.clears.clear();
+            if request.sent.delete.take().is_some() {
+                deleted = Deleted::Refused { retry_after: None, rests: false };
+            }
+        }
+        let (Answer { read, time, .. }, contents) = self.execute_awaited(true)?;
+        self.answered((Answer { clears, deleted, read, time }, contents))
     }
 
     /// It is `now`: requests of which nobody waits for the answer are dead by their time.
@@ -230,8 +265,8 @@ impl World {
     /// One step of the core.
     pub fn feed(&mut self, input: Input) -> Step {
         let now = self.now;
-        if let Input::Exchanged(Answer { read: ReadAnswer::Listed { .. }, clears }) = &input {
-            let own = self.queue.ledger().len();
+        if let Input::Exchanged(Answer { read: ReadAnswer::Listed { .. }, clears, .. }) = &input {
+            let own = self.queue.ledger().processes().count();
             let confirmed = clears.iter().all(|clear| *clear == Cleared::Done);
             let before = self.queue.ledger().sums().0;
             let mut next = self.queue.clone();
@@ -243,26 +278,35 @@ impl World {
         let mut actions = Vec::new();
         self.queue.step(now, input, &mut actions);
         invariants::check(&self.queue, &actions)?;
-        if !self.lasting {
-            self.queue.rebase(now);
-            for zombie in &mut self.zombies {
-                zombie.expires = zombie.expires.since(now);
-            }
-            self.now = Millis(0);
-        }
         for action in actions {
             match action {
                 Action::Exchange(exchange) => {
                     if self.awaited.is_some() {
                         return Err(Violation::I4TwoRequests);
                     }
-                    self.awaited = Some(Request { sent: ordered(&exchange), selected: None, expires: self.dead_at() });
+                    self.awaited = Some(Request::new(exchange, self.dead_at()));
                 }
                 Action::Publish(publication) => self.pending.push(publication),
                 Action::Note(_) | Action::Drained => {}
             }
         }
+        self.was_conditional = self.queue.leaves_published_rows();
+        if !self.lasting {
+            self.rebase();
+        }
         Ok(())
+    }
+
+    /// Makes the present the origin of all times.
+    fn rebase(&mut self) {
+        let now = std::mem::take(&mut self.now);
+        let seconds = self.portal.rebase(now);
+        self.queue.rebase(now);
+        self.queue.rebase_portal(now, seconds, portal::clamp);
+        for request in self.zombies.iter_mut().chain(&mut self.awaited) {
+            request.expires = request.expires.since(now);
+            request.sent.rebase_portal(|at| portal::clamp(at - seconds));
+        }
     }
 
     /// When a request that is sent now is dead.
@@ -271,92 +315,33 @@ impl World {
     }
 
     fn unknown(&mut self) -> Step {
-        let clears = self.queue.on_its_way().map_or(0, |exchange| exchange.clears.len());
+        let exchange = self.queue.on_its_way().cloned().unwrap_or_default();
         self.awaited = None;
-        self.feed(Input::Exchanged(Answer { clears: vec![Cleared::Unknown; clears], read: ReadAnswer::Unknown }))
+        let clears = vec![Cleared::Unknown; exchange.clears.len()];
+        let deleted = exchange.delete.map_or(Deleted::NotAsked, |_| Deleted::Unknown);
+        self.feed(Input::Exchanged(Answer { clears, deleted, read: ReadAnswer::Unknown, time: None }))
     }
 
-    fn execute_awaited(&mut self, setup: &Setup) -> Result<Answer<Received>, Violation> {
+    /// The portal executes what is awaited. `heard` says whether the driver is going to hear of it.
+    fn execute_awaited(&mut self, heard: bool) -> Result<(Answer<Received>, Contents), Violation> {
         match self.awaited.take() {
-            Some(request) => self.execute(setup, request),
-            None => Ok(Answer { clears: Vec::new(), read: ReadAnswer::NotAsked }),
+            Some(request) => self.execute(request, heard),
+            None => Ok(Default::default()),
         }
     }
 
-    /// The clears, and the first statement of a `get`.
-    fn select(&mut self, request: &mut Request) -> Step {
-        if request.selected.is_some() {
-            return Ok(());
-        }
-        for (process, ids) in &request.sent.0 {
-            for id in ids {
-                let Some(row) = self.rows.get(id).filter(|row| row.process.as_ref() == Some(process)) else { continue };
-                if !self.acknowledged.contains(&(*id, row.version)) {
-                    return Err(Violation::I1ClearedBeforeAcknowledgement);
-                }
-                self.rows.remove(id);
-            }
-        }
-        let limit = match request.sent.1 {
-            Some((true, _, limit)) => limit as usize,
-            _ => 0,
-        };
-        let free = self.rows.iter().filter(|(_, row)| row.process.is_none());
-        request.selected = Some(free.map(|(id, _)| *id).take(limit).collect());
-        Ok(())
+    fn execute(&mut self, request: Request, heard: bool) -> Result<(Answer<Received>, Contents), Violation> {
+        // The names of reservations that somebody outside of the portal knows.
+        let requests = self.zombies.iter().chain(&self.awaited).flat_map(|r| r.sent.clears.iter().map(|c| &c.process));
+        let sent = request.sent.clears.iter().map(|clear| &clear.process);
+        let names = requests.chain(sent).chain(self.queue.ledger().processes()).cloned().collect();
+        self.portal.execute(self.now, request, heard, &names, &self.acknowledged)
     }
 
-    fn execute(&mut self, setup: &Setup, mut request: Request) -> Result<Answer<Received>, Violation> {
-        self.select(&mut request)?;
-        let clears = vec![Cleared::Done; request.sent.0.len()];
-        let received = |id: &RowId, row: &ServerRow| Received {
-            id: *id,
-            key: EntityKey(row.entity),
-            malformed: setup.malformed == Some(row.message),
-        };
-        let read = match request.sent.1 {
-            None => ReadAnswer::NotAsked,
-            Some((true, ..)) => {
-                let process = self.fresh_process();
-                let mut rows = Vec::new();
-                for id in request.selected.iter().flatten() {
-                    if let Some(row) = self.rows.get_mut(id) {
-                        row.process = Some(process.clone());
-                        rows.push(received(id, row));
-                        self.payload.insert(*id, (row.version, row.message));
-                    }
-                }
-                ReadAnswer::Reserved { process: Some(process), rows, took: Millis(1) }
-            }
-            Some((false, after, pages)) => {
-                let most = pages as usize * LIST_PAGE;
-                let listed = self.rows.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
-                let rows =
-                    listed.filter_map(|(id, row)| row.process.clone().map(|process| (process, received(id, row))));
-                let rows: Vec<_> = rows.take(most).collect();
-                for (_, row) in &rows {
-                    let held = &self.rows[&row.id];
-                    self.payload.insert(row.id, (held.version, held.message));
-                }
-                let more = rows.len() == most;
-                ReadAnswer::Listed { rows, more }
-            }
-        };
-        Ok(Answer { clears, read })
-    }
-
-    /// The first name that nobody knows any more, so that the number of states stays finite.
-    fn fresh_process(&self) -> ProcessId {
-        let requests =
-            self.zombies.iter().chain(&self.awaited).flat_map(|r| r.sent.0.iter().map(|(process, _)| process));
-        let known: BTreeSet<&ProcessId> = self
-            .rows
-            .values()
-            .filter_map(|row| row.process.as_ref())
-            .chain(requests)
-            .chain(self.queue.ledger().processes())
-            .collect();
-        (1..).filter_map(|n: u32| ProcessId::new(&format!("p{n}"))).find(|p| !known.contains(p)).expect("endless")
+    /// An answer arrives, with the content of its rows.
+    fn answered(&mut self, (answer, contents): (Answer<Received>, Contents)) -> Step {
+        self.payload.extend(contents);
+        self.feed(Input::Exchanged(answer))
     }
 
     fn crash(&mut self, setup: &Setup, request: Fate, produced: bool) -> Step {
@@ -364,7 +349,7 @@ impl World {
         match request {
             Fate::Lost => self.awaited = None,
             Fate::Executed => {
-                self.execute_awaited(setup)?;
+                self.execute_awaited(false)?;
             }
             Fate::LivesOn => self.zombies.extend(self.awaited.take()),
         }
@@ -379,18 +364,10 @@ impl World {
         // What an earlier life still writes is beyond the knowledge of this one; its rows are recovered ones now.
         self.ghosts.clear();
         self.queue = Queue::new(&setup.settings).with_bug(setup.bug);
-        self.feed(Input::TakeOver)
-    }
-
-    /// An object changes: its free row is updated; if the row is reserved, a new one comes to be.
-    fn change(&mut self, setup: &Setup, message: usize) {
-        self.budget.changes -= 1;
-        if let Some(row) = self.rows.values_mut().find(|row| row.message == message && row.process.is_none()) {
-            row.version += 1;
-        } else if let Some(id) = RowId::new(self.next_id) {
-            self.next_id += 1;
-            let entity = setup.entities[message];
-            self.rows.insert(id, ServerRow { message, entity, version: 0, process: None });
+        if self.portal.is_owed() {
+            // Only the process that has died knew of it.
+            return Err(Violation::I1ClearedBeforeAcknowledgement);
         }
+        self.take_over()
     }
 }

@@ -234,6 +234,11 @@ impl Portal {
                 self.answered(queue, |world, setup| world.apply(setup, Move::Answer))?;
                 Ok(true)
             }
+            Stage::None if self.seats[queue].world.has_to_learn() => {
+                self.note("mode is known", Some(queue), "");
+                self.apply(queue, |world, setup| world.apply(setup, Move::ModeIsKnown))?;
+                Ok(true)
+            }
             Stage::None if self.seats[queue].world.is_producing() => {
                 self.note("acknowledges", Some(queue), "");
                 self.apply(queue, |world, setup| world.apply(setup, Move::Report(Report::AllWell)))?;

@@ -5,7 +5,7 @@ use crate::{
     auth::{Broken, Turn},
     core::protocol::{queue::Input, token::Action, types::Millis},
     portal::Portal,
-    world::{Fate, Move, Report, World, Written},
+    world::{Fate, Move, Report, Written},
 };
 
 /// What one step is decided with.
@@ -30,7 +30,7 @@ impl Dice {
 }
 
 /// Kinds of things that have to happen in a run of the property, or it has proved nothing about them.
-pub const KINDS: [&str; 37] = [
+pub const KINDS: [&str; 39] = [
     "sends",
     "answers",
     "acknowledges",
@@ -54,6 +54,8 @@ pub const KINDS: [&str; 37] = [
     "method rests",
     "slow",
     "others spend",
+    "plan changes",
+    "mode is known",
     "all failed",
     "one failed",
     "batch refused",
@@ -134,24 +136,38 @@ fn changes(portal: &mut Portal, dice: &mut Dice) -> Result<(), Broken> {
         _ => (dice.of(10), 1),
     };
     portal.note("changes", Some(queue), &format!("{count} from {first}"));
+    let slow_clock = dice.of(4) == 3;
     for message in first..first + count {
-        portal.apply(queue, |world, setup| world.apply(setup, Move::Change(message % messages)))?;
+        portal.apply(queue, |world, setup| {
+            world.apply(setup, Move::Change { message: message % messages, slow_clock })
+        })?;
     }
     Ok(())
 }
 
+/// The plan changes, or the bridge hears of it.
+fn of_the_plan(portal: &mut Portal, dice: &mut Dice, changes: bool) -> Result<(), Broken> {
+    let queue = dice.of(portal.queues());
+    let (kind, what) = if changes { ("plan changes", Move::Licence) } else { ("mode is known", Move::ModeIsKnown) };
+    portal.note(kind, Some(queue), "");
+    portal.apply(queue, |world, setup| world.apply(setup, what))
+}
+
 /// The portal or the way to it is in trouble.
 fn of_the_portal(portal: &mut Portal, dice: &mut Dice) -> Result<(), Broken> {
-    let kind = dice.of(12);
+    let kind = dice.of(14);
     if kind == 0 {
         portal.spend();
         return Ok(());
+    }
+    if kind >= 12 {
+        return of_the_plan(portal, dice, kind == 12);
     }
     let undead = queue(portal, dice, |queue| portal.world(queue).zombies() > 0);
     let zombies = portal.world(undead).zombies();
     if zombies > 0 && kind < 4 {
         let (queue, index) = (undead, dice.of(zombies));
-        let (kind, what) = if kind == 1 {
+        let (kind, what) = if kind == 1 && portal.world(queue).zombie_reserves(index) {
             ("late request selects", Move::ZombieSelects(index))
         } else {
             ("late request runs", Move::ZombieRuns(index))
@@ -186,7 +202,7 @@ fn of_the_portal(portal: &mut Portal, dice: &mut Dice) -> Result<(), Broken> {
         }
         7 if clears => {
             portal.note("clears unknown", Some(queue), "");
-            portal.answered(queue, World::answer_read_only)
+            portal.answered(queue, |world, _| world.answer_read_only())
         }
         8 if reserves && !begun => {
             portal.note("selects first", Some(queue), "");
@@ -203,7 +219,7 @@ fn of_the_portal(portal: &mut Portal, dice: &mut Dice) -> Result<(), Broken> {
         }
         11 => {
             portal.note("slow", Some(queue), "");
-            portal.answered(queue, |world, setup| world.answer_slowly(setup, Millis::secs(9)))
+            portal.answered(queue, |world, _| world.answer_slowly(Millis::secs(9)))
         }
         _ => goes_well(portal, dice),
     }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod changes;
+mod conditional;
 mod faults;
 mod limits;
 mod offline;

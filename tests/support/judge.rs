@@ -94,6 +94,8 @@ impl Hearing {
                 judgement.left.push(entry.id);
             }
             truth.insert(id);
+            // Without reservations a row may be published in each of its states.
+            truth.extend(entry.earlier.iter().map(|at| format!("{member}:{}:{at}", entry.id)));
         }
         judgement.invented = heard.seen.difference(&truth).cloned().collect();
         judgement

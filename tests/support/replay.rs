@@ -178,7 +178,7 @@ impl Replay {
         }
         let (mut asked, mut checked) = (Vec::new(), Ok(()));
         match &mut known.machine {
-            Machine::Reserve(machine) => {
+            Machine::Queue(machine) => {
                 machine.step(now, input, &mut asked);
                 checked = checked.and(invariants::check(machine, &asked));
             }
@@ -193,7 +193,7 @@ impl Replay {
 
 /// Nothing has happened to it.
 fn is_fresh(machine: &Machine) -> bool {
-    let Machine::Reserve(machine) = machine;
+    let Machine::Queue(machine) = machine;
     let ledger = machine.ledger();
     machine.is_fresh() && ledger.is_empty() && ledger.sums() == (0, 0, 0) && machine.on_its_way().is_none()
 }
@@ -204,6 +204,7 @@ fn input_kind(input: &Input) -> &'static str {
         Input::Wake => "wake",
         Input::WakeUps(_) => "wake-ups",
         Input::Resume => "resume",
+        Input::Mode(_) => "mode",
         Input::Timer => "timer",
         Input::Drain => "drain",
         Input::Exchanged(_) => "exchanged",

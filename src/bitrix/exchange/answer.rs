@@ -3,7 +3,11 @@
 //! The HTTP status is 200 even when every command failed. A command that is found neither among the results nor among
 //! the errors may have been executed: unknown.
 
+mod free;
+
 use std::{cell::LazyCell, time::Duration};
+
+use serde_json::value::RawValue;
 
 use super::{Exchanged, OperatingTime, clear_key, page_key};
 use crate::{
@@ -11,10 +15,10 @@ use crate::{
         client::{Answered, Clock, duration},
         error::CallError,
         json,
-        wire::{Batch, Commands, GET, Get, PAGE, Rows, process, read_row, scalar},
+        wire::{Batch, Commands, DELETE, GET, Get, PAGE, Rows, process, read_row, scalar},
     },
     protocol::{
-        exchange::{Answer, Cleared, Exchange, LIST_PAGE, Read, ReadAnswer},
+        exchange::{Answer, Cleared, Deleted, Exchange, LIST_PAGE, Read, ReadAnswer},
         types::{Millis, ProcessId, Row},
     },
 };
@@ -28,14 +32,21 @@ pub(in crate::bitrix) fn read(exchange: &Exchange, answered: &Answered) -> Resul
         None => (ReadAnswer::NotAsked, None),
         Some(Read::Reserve { .. }) => split(reader.reserved(took)),
         Some(Read::Scan { pages, .. }) => reader.listed(usize::from(pages)),
+        Some(Read::List { before, pages, .. }) => split(reader.free(before, usize::from(pages), took)),
+    };
+    let (deleted, of_delete) = match exchange.delete {
+        None => (Deleted::NotAsked, None),
+        Some(_) => match reader.deleted() {
+            Ok(rows) => (Deleted::Done { rows }, None),
+            Err(error) => (error.deleted(), Some(error)),
+        },
     };
     let mut of_clears = None;
     let clears = (0..exchange.clears.len()).map(|n| reader.cleared(&clear_key(n), &mut of_clears)).collect();
     Ok(Exchanged {
-        answer: Answer { clears, read },
-        trouble: of_read.or(of_clears),
+        answer: Answer { clears, deleted, read, time: clock.date },
+        trouble: of_read.or(of_delete).or(of_clears),
         operating: reader.operating(),
-        server_time: clock.started,
         unreadable: reader.unreadable,
     })
 }
@@ -78,10 +89,10 @@ impl<'a> Reader<'a> {
         cleared
     }
 
-    fn reserved(&mut self, took: Millis) -> Result<ReadAnswer<Row>, CallError> {
-        let get = self.batch.result.as_mut().and_then(|result| result.get.take());
-        if let Some(error) = self.error(GET) {
-            // A refusal beside a result may hide rows that are reserved.
+    /// The rows of a `get`, and the reservation as it is written.
+    fn got(&self, key: &str, get: Option<Get<'a>>) -> Result<(Option<&'a RawValue>, Rows<'a>), CallError> {
+        if let Some(error) = self.error(key) {
+            // A refusal beside a result may hide rows that are reserved, or gone.
             return Err(if get.is_some() { CallError::unknown("CONTRADICTION") } else { error });
         }
         let Some(Get { process_id, events: Some(events) }) = get else {
@@ -90,20 +101,37 @@ impl<'a> Reader<'a> {
         if events.odd {
             return Err(CallError::unknown("ODD_RESULT"));
         }
+        Ok((process_id, events))
+    }
+
+    fn reserved(&mut self, took: Millis) -> Result<ReadAnswer<Row>, CallError> {
+        let get = self.batch.result.as_mut().and_then(|result| result.get.take());
+        let (process_id, events) = self.got(GET, get)?;
         let process = process_id.and_then(|raw| process(raw.get()));
         if process.is_none() && !events.rows.is_empty() {
             // They are reserved, but under which id? Only a scan can tell.
             return Err(CallError::unknown("NO_PROCESS_ID"));
         }
-        let whole = LazyCell::new(|| self.elements(GET, true));
+        Ok(ReadAnswer::Reserved { process, rows: self.rows(GET, &events), took })
+    }
+
+    /// What a deletion has brought.
+    fn deleted(&mut self) -> Result<Vec<Row>, CallError> {
+        let get = self.batch.result.as_mut().and_then(|result| result.deleted.take());
+        let (_, events) = self.got(DELETE, get)?;
+        Ok(self.rows(DELETE, &events))
+    }
+
+    fn rows(&mut self, key: &str, events: &Rows<'a>) -> Vec<Row> {
+        let whole = LazyCell::new(|| self.elements(key, true));
         let mut rows = Vec::with_capacity(events.rows.len());
         for (n, raw) in events.rows.iter().enumerate() {
             rows.extend(read_row(raw, || whole.get(n).copied()));
         }
-        self.unreadable = events.rows.len() - rows.len();
+        self.unreadable += events.rows.len() - rows.len();
         rows.sort_unstable_by_key(|row| row.id);
         rows.dedup_by_key(|row| row.id);
-        Ok(ReadAnswer::Reserved { process, rows, took })
+        rows
     }
 
     /// The pages up to the first that is missing: behind that one, the next scan goes on.
@@ -179,7 +207,7 @@ impl<'a> Reader<'a> {
         let mut operating: Vec<OperatingTime> = Vec::new();
         for (key, time) in &self.batch.result_time.0 {
             let method = match &**key {
-                GET => "event.offline.get",
+                GET | DELETE => "event.offline.get",
                 key if key.starts_with(PAGE) => "event.offline.list",
                 _ => "event.offline.clear",
             };

@@ -44,6 +44,8 @@ impl<'a> Entries<'a> {
 pub struct Commands<'a> {
     /// Of the `get`.
     pub get: Option<Get<'a>>,
+    /// Of the one that deletes.
+    pub deleted: Option<Get<'a>>,
     /// Of the pages of a scan, by their number.
     pub pages: Vec<(usize, Rows<'a>)>,
     /// Of everything else.
@@ -52,6 +54,8 @@ pub struct Commands<'a> {
 
 /// The key of the `get` among the commands of an exchange.
 pub const GET: &str = "get";
+/// The key of the `get` that deletes.
+pub const DELETE: &str = "delete";
 /// What the keys of pages begin with; the number of the page follows.
 pub const PAGE: &str = "page";
 
@@ -147,9 +151,14 @@ impl<'de: 'a, 'a> FromMap<'de> for Commands<'a> {
     fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
         let mut commands = Self::default();
         while let Some(key) = map.next_key::<Box<str>>()? {
-            if &*key == GET {
-                let get = map.next_value()?;
-                commands.get = Some(if commands.get.is_some() { Get::default() } else { get });
+            let get = match &*key {
+                GET => Some(&mut commands.get),
+                DELETE => Some(&mut commands.deleted),
+                _ => None,
+            };
+            if let Some(get) = get {
+                let said = map.next_value()?;
+                *get = Some(if get.is_some() { Get::default() } else { said });
             } else if let Some(page) = page_number(&key) {
                 let rows: Rows<'a> = map.next_value()?;
                 match commands.pages.iter_mut().find(|(number, _)| *number == page) {

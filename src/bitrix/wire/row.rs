@@ -45,7 +45,7 @@ impl RawRow<'_> {
     }
 
     /// Its identity; a row without one can be neither published nor cleared.
-    fn id(&self) -> Option<RowId> {
+    pub fn id(&self) -> Option<RowId> {
         RowId::new(scalar::integer(self.id)?.try_into().ok()?)
     }
 }
@@ -63,8 +63,9 @@ pub fn read_row<'a>(raw: &RawRow<'_>, whole: impl FnOnce() -> Option<&'a str>) -
     let body = match event(raw) {
         Ok(event) => Body::Event(Box::new(event)),
         Err(detail) => {
+            let changed_at = scalar::text(raw.timestamp_x).and_then(|text| unix_seconds(&text));
             let raw = redact(whole().unwrap_or("{}"));
-            Body::Malformed(Box::new(Malformed { detail: detail.into(), raw }))
+            Body::Malformed(Box::new(Malformed { detail: detail.into(), changed_at, raw }))
         }
     };
     Some(Row { id, body })

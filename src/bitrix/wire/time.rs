@@ -1,10 +1,32 @@
 //! Points in time as a portal writes them: ISO 8601 with its offset, whole seconds.
 
+use crate::protocol::types::PortalTime;
+
 /// Seconds since 1970 (UTC); `None` if it is no such time.
 ///
 /// The usual form is read by hand, since every row has one; whatever else is a time is left to `jiff`.
 pub fn unix_seconds(text: &str) -> Option<i64> {
     usual(text.as_bytes()).or_else(|| text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second))
+}
+
+/// The same with the offset that it is written with.
+pub fn portal_time(text: &str) -> Option<PortalTime> {
+    let seconds = unix_seconds(text)?;
+    let offset = match text.as_bytes() {
+        [.., sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
+            let offset = i32::try_from(pair(h1, h2)? * 3600 + pair(m1, m2)? * 60).ok()?;
+            if *sign == b'-' { -offset } else { offset }
+        }
+        _ => 0,
+    };
+    Some(PortalTime { seconds, offset })
+}
+
+/// A time as a portal writes it; `None` for one that no calendar has.
+pub fn write(time: PortalTime) -> Option<String> {
+    let offset = jiff::tz::Offset::from_seconds(time.offset).ok()?;
+    let at = jiff::Timestamp::from_second(time.seconds).ok()?;
+    Some(at.to_zoned(jiff::tz::TimeZone::fixed(offset)).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string())
 }
 
 /// `2026-11-24T10:15:30+03:00`, and only what needs no further thought: the last days of months do.
@@ -91,6 +113,19 @@ mod tests {
         ] {
             assert_eq!(unix_seconds(text), want, "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_goes_back_to_the_portal_as_it_came() {
+        for text in ["2026-11-24T13:15:30+03:00", "1969-12-31T20:30:00-03:30", "2026-02-28T23:59:59+00:00"] {
+            assert_eq!(portal_time(text).and_then(write).as_deref(), Some(text));
+        }
+        let time = portal_time("2026-11-24T13:15:30+03:00").expect("a time");
+        assert_eq!(time, PortalTime { seconds: 1_795_515_330, offset: 10_800 });
+        assert_eq!(write(time.before(31)).as_deref(), Some("2026-11-24T13:14:59+03:00"));
+        assert_eq!(portal_time("2026-11-24T10:15:30Z"), Some(PortalTime { seconds: 1_795_515_330, offset: 0 }));
+        assert_eq!(portal_time("soon"), None);
+        assert_eq!(write(PortalTime { seconds: i64::MAX, offset: 0 }), None);
     }
 
     proptest! {

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use super::{Roster, Swept, change, error::RosterError};
 use crate::{
-    bitrix::features::RESERVATIONS,
-    fleet::portal::{NO_SUCH_METHOD, Portal},
-    metrics::labels::{Call, PortalState},
-    protocol::types::PortalId,
+    fleet::{plan, portal::Portal},
+    metrics::labels::PortalState,
+    protocol::types::{Mode, PortalId},
     runner::sweep::Sweep,
 };
 
@@ -33,12 +32,9 @@ impl Roster {
         if change::state(&portal) != PortalState::Active {
             return Err(RosterError::NotServed);
         }
-        let client = &self.inner.parts.client;
-        let ask = |access| async move { client.feature(&access, RESERVATIONS).await };
-        match portal.session().call(Call::Feature, ask).await {
-            Ok(true) => {}
-            Ok(false) => return Err(RosterError::NoReservations),
-            Err(obstacle) if obstacle.code.as_deref() == Some(NO_SUCH_METHOD) => {}
+        match plan::mode(portal.session(), &self.inner.parts).await {
+            Ok(Mode::Reserve) => {}
+            Ok(Mode::Conditional) => return Err(RosterError::NoReservations),
             Err(_) => return Err(RosterError::NotServed),
         }
         let swept = if self.bring_to_rest(id, &portal, change::GRACE, |_| false).await {

@@ -130,6 +130,11 @@ impl IdleSchedule {
         self.wait = self.wait.plus(self.wait).min(self.max);
     }
 
+    /// A poll found something that is ready at `due` and not yet: whoever announced it was right.
+    pub fn later(&mut self, now: Millis, due: Millis) {
+        self.next = if self.called { now } else { due };
+    }
+
     /// A wake-up: there is something.
     pub fn wake(&mut self, now: Millis) {
         if matches!(self.trust, Trust::Doubt { .. } | Trust::Gone) {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::super::{
     exchange::{Answer, Exchange},
     ledger::Publication,
-    types::{Delivery, EntityKey, Millis, Refusal, RowId},
+    types::{Delivery, EntityKey, Millis, Mode, Refusal, RowId},
 };
 
 /// How a queue is worked.
@@ -32,6 +32,8 @@ pub struct Received {
     pub key: EntityKey,
     /// It cannot be read and becomes a dead letter.
     pub malformed: bool,
+    /// When the portal says that it was last changed, in seconds since 1970, if that can be read.
+    pub changed_at: Option<i64>,
 }
 
 /// One thing that has happened.
@@ -46,6 +48,8 @@ pub enum Input {
     WakeUps(Option<Millis>),
     /// What kept the queue from working is over: an operator or a callback says so.
     Resume,
+    /// The portal's plan asks for this mode from now on. Whatever is under way is brought to its end.
+    Mode(Mode),
     /// Time has passed.
     Timer,
     /// Bring the queue to rest: read nothing new, finish and confirm what is held.
@@ -103,4 +107,7 @@ pub enum Fact {
     WakeUpsMissed,
     /// A wake-up came again.
     WakeUpsBack,
+    /// A row changed at the very moment of its deletion: its last state was not published before it was gone from the
+    /// portal, and this process has the only copy until its record is acknowledged.
+    OnlyHere(RowId),
 }

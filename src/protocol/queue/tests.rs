@@ -5,10 +5,10 @@ mod wakes;
 
 use super::{
     super::{
-        exchange::{BATCH_COMMANDS, CLEAR_IDS, Clear},
+        exchange::{Answer, BATCH_COMMANDS, CLEAR_IDS, Clear, Cleared, ReadAnswer},
         invariants,
         ledger::Publication,
-        types::{EntityKey, NonEmpty, Refusal},
+        types::{EntityKey, NonEmpty, ProcessId, Refusal},
     },
     *,
 };
@@ -36,7 +36,7 @@ fn process(name: &str) -> ProcessId {
 }
 
 fn rows(ids: std::ops::RangeInclusive<u64>) -> Vec<Received> {
-    ids.map(|n| Received { id: id(n), key: EntityKey(n), malformed: false }).collect()
+    ids.map(|n| Received { id: id(n), key: EntityKey(n), malformed: false, changed_at: None }).collect()
 }
 
 impl Story {
@@ -59,15 +59,23 @@ impl Story {
 
     fn reserved(&mut self, name: &str, rows: Vec<Received>, clears: &[Cleared]) -> Vec<Action> {
         let read = ReadAnswer::Reserved { process: Some(process(name)), rows, took: Millis(5) };
-        self.feed(Input::Exchanged(Answer { clears: clears.to_vec(), read }))
+        self.feed(Input::Exchanged(Answer { clears: clears.to_vec(), read, ..Answer::default() }))
     }
 
     fn listed(&mut self, rows: Vec<(ProcessId, Received)>, more: bool, clears: &[Cleared]) -> Vec<Action> {
-        self.feed(Input::Exchanged(Answer { clears: clears.to_vec(), read: ReadAnswer::Listed { rows, more } }))
+        self.feed(Input::Exchanged(Answer {
+            clears: clears.to_vec(),
+            read: ReadAnswer::Listed { rows, more },
+            ..Answer::default()
+        }))
     }
 
     fn unknown(&mut self, clears: usize) -> Vec<Action> {
-        self.feed(Input::Exchanged(Answer { clears: vec![Cleared::Unknown; clears], read: ReadAnswer::Unknown }))
+        self.feed(Input::Exchanged(Answer {
+            clears: vec![Cleared::Unknown; clears],
+            read: ReadAnswer::Unknown,
+            ..Answer::default()
+        }))
     }
 
     fn acknowledge(&mut self, actions: &[Action]) -> Vec<Action> {
@@ -215,7 +223,11 @@ fn after_a_failure_the_row_and_what_is_behind_it_in_its_entity_go_again_and_othe
     let cleared: Vec<u64> =
         exchange(&actions).clears.iter().flat_map(|c| c.ids.as_slice()).map(|row| row.get()).collect();
     assert_eq!((cleared, exchange(&actions).read), (vec![2, 4], None));
-    story.feed(Input::Exchanged(Answer { clears: vec![Cleared::Done], read: ReadAnswer::NotAsked }));
+    story.feed(Input::Exchanged(Answer {
+        clears: vec![Cleared::Done],
+        read: ReadAnswer::NotAsked,
+        ..Answer::default()
+    }));
     let actions = story.at_deadline();
     let again: Vec<(u64, bool, bool)> =
         published(&actions).iter().map(|p| (p.row.get(), p.redelivery, p.late)).collect();
@@ -243,7 +255,7 @@ fn a_refused_record_is_found_alone_and_becomes_a_dead_letter() {
 #[test]
 fn a_dead_letter_that_is_refused_holds_the_row_and_is_tried_slowly() {
     let (mut story, _) = Story::new();
-    let malformed = Received { id: id(1), key: EntityKey(1), malformed: true };
+    let malformed = Received { id: id(1), key: EntityKey(1), malformed: true, changed_at: None };
     let actions = story.reserved("p", vec![malformed], &[]);
     assert_eq!(published(&actions)[0].refused, Some(Refusal::MalformedRow));
     let actions = story.feed(Input::Delivered(vec![(id(1), Delivery::Refused(Refusal::InvalidRecord))]));
@@ -255,7 +267,7 @@ fn a_dead_letter_that_is_refused_holds_the_row_and_is_tried_slowly() {
 #[test]
 fn a_dead_letter_that_is_too_large_is_made_anew_without_the_data_and_only_that_one_may_fail_for_good() {
     let (mut story, _) = Story::new();
-    let malformed = Received { id: id(1), key: EntityKey(1), malformed: true };
+    let malformed = Received { id: id(1), key: EntityKey(1), malformed: true, changed_at: None };
     story.reserved("p", vec![malformed], &[]);
     let refuse = |story: &mut Story| story.feed(Input::Delivered(vec![(id(1), Delivery::Refused(Refusal::TooLarge))]));
     let actions = refuse(&mut story);
@@ -277,7 +289,11 @@ fn a_drain_finishes_and_confirms_what_is_held_and_reads_nothing_new() {
     assert_eq!(published_ids(&actions), [1, 2]);
     let actions = story.acknowledge(&actions);
     assert_eq!((exchange(&actions).clears.len(), exchange(&actions).read), (1, None));
-    let actions = story.feed(Input::Exchanged(Answer { clears: vec![Cleared::Done], read: ReadAnswer::NotAsked }));
+    let actions = story.feed(Input::Exchanged(Answer {
+        clears: vec![Cleared::Done],
+        read: ReadAnswer::NotAsked,
+        ..Answer::default()
+    }));
     assert_eq!(actions, [Action::Drained]);
     assert_eq!(story.queue.deadline(), None);
 }
@@ -296,7 +312,7 @@ fn a_drain_after_an_unknown_get_looks_for_what_it_reserved() {
 fn a_hint_keeps_the_queue_waiting_and_a_wake_up_does_not_cut_it_short_but_resume_does() {
     let (mut story, _) = Story::new();
     let read = ReadAnswer::Refused { retry_after: Some(Millis::secs(300)), smaller: false };
-    story.feed(Input::Exchanged(Answer { clears: Vec::new(), read }));
+    story.feed(Input::Exchanged(Answer { clears: Vec::new(), read, ..Answer::default() }));
     assert_eq!(story.queue.deadline(), Some(Millis::secs(300)));
     assert!(story.feed(Input::Wake).is_empty());
     assert!(matches!(exchange(&story.feed(Input::Resume)).read, Some(Read::Reserve { .. })));
@@ -342,7 +358,7 @@ fn orphans_of_many_reservations_are_confirmed_in_requests_that_a_portal_takes() 
         let pages = match asked.read {
             Some(Read::Scan { pages, .. }) => usize::from(pages),
             Some(Read::Reserve { .. }) => 1,
-            None => 0,
+            Some(Read::List { .. }) | None => 0,
         };
         assert!(asked.clears.len() + pages <= BATCH_COMMANDS, "{} clears, {:?}", asked.clears.len(), asked.read);
         let beyond = confirmed + asked.clears.len() < 120;
@@ -353,7 +369,7 @@ fn orphans_of_many_reservations_are_confirmed_in_requests_that_a_portal_takes() 
             None => ReadAnswer::NotAsked,
             Some(_) => ReadAnswer::Reserved { process: None, rows: Vec::new(), took: Millis(1) },
         };
-        actions = story.feed(Input::Exchanged(Answer { clears, read }));
+        actions = story.feed(Input::Exchanged(Answer { clears, read, ..Answer::default() }));
     }
     assert_eq!(confirmed, 120);
 }

@@ -1,9 +1,9 @@
 //! What a trace holds: one JSON object a line, of a kind that its only key names.
 //!
 //! ```json
-//! {"begin":{"format":1,"bridge":"0.1.0","begun":1764057600123,"part":1}}
-//! {"state":{"queue":0,"member_id":"a223c6b3710f85df22e9377d6c4f7553","connector":"","step":0,"lost":0,"machine":{"reserve":{"life":"fresh"}}}}
-//! {"step":{"queue":0,"step":1,"now":3,"input":"take_over","actions":[{"exchange":{"clears":[],"read":{"scan":{"after":null,"pages":20}}}}]}}
+//! {"begin":{"format":2,"bridge":"0.1.0","begun":1764057600123,"part":1}}
+//! {"state":{"queue":0,"member_id":"a223c6b3710f85df22e9377d6c4f7553","connector":"","step":0,"lost":0,"machine":{"queue":{"life":"fresh"}}}}
+//! {"step":{"queue":0,"step":1,"now":3,"input":"take_over","actions":[{"exchange":{"clears":[],"delete":null,"read":{"scan":{"after":null,"pages":20}}}}]}}
 //! {"end":{"lost":0}}
 //! ```
 //!
@@ -20,7 +20,7 @@ use crate::protocol::{
 };
 
 /// The version of the format; whoever reads another one has to refuse it.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,8 +72,8 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Machine {
-    /// One that reserves.
-    Reserve(Queue),
+    /// Of a queue, in either mode.
+    Queue(Queue),
 }
 
 /// One step of a queue's machine.

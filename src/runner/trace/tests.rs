@@ -37,7 +37,7 @@ impl Traced {
 
     fn unknown(&mut self) {
         self.now = self.now.plus(Millis::secs(100));
-        self.feed(Input::Exchanged(Answer { clears: Vec::new(), read: ReadAnswer::Unknown }));
+        self.feed(Input::Exchanged(Answer { read: ReadAnswer::Unknown, ..Answer::default() }));
     }
 }
 
@@ -75,7 +75,7 @@ async fn a_trace_tells_each_step_and_goes_on_after_a_restart() {
         };
         assert_eq!((begin.format, begin.part), (FORMAT, 1));
         assert_eq!((state.step, state.lost, state.connector.as_str()), (0, 0, "erp"));
-        assert_eq!(state.machine, Machine::Reserve(Queue::new(&SETTINGS)));
+        assert_eq!(state.machine, Machine::Queue(Queue::new(&SETTINGS)));
         assert_eq!((first.step, &first.input, first.actions.len()), (1, &Input::TakeOver, 1));
     }
 }
@@ -113,7 +113,7 @@ fn what_finds_no_room_is_counted_and_the_state_leads_over_the_gap() {
     let expected = traced.machine.clone();
     traced.unknown();
     let Ok(Line::State(state)) = receiver.try_recv() else { panic!("a state") };
-    assert_eq!((state.step, state.lost, state.machine), (6, 4, Machine::Reserve(expected)));
+    assert_eq!((state.step, state.lost, state.machine), (6, 4, Machine::Queue(expected)));
     let Ok(Line::Step(step)) = receiver.try_recv() else { panic!("a step") };
     assert_eq!(step.step, 7);
 }

@@ -29,11 +29,11 @@ fn clear() -> Clear {
 }
 
 fn reserve(clears: usize) -> Exchange {
-    Exchange { clears: vec![clear(); clears], read: Some(Read::Reserve { limit: 50 }) }
+    Exchange { clears: vec![clear(); clears], delete: None, read: Some(Read::Reserve { limit: 50 }) }
 }
 
 fn scan(pages: u8) -> Exchange {
-    Exchange { clears: vec![], read: Some(Read::Scan { after: None, pages }) }
+    Exchange { clears: vec![], delete: None, read: Some(Read::Scan { after: None, pages }) }
 }
 
 fn batch(exchange: &Exchange, result: &str, error: &str) -> Exchanged {
@@ -62,7 +62,7 @@ fn a_reservation_and_its_clears() {
     assert_eq!(ids(&exchanged.answer.read), [3, 5, 9]);
     let ReadAnswer::Reserved { process: Some(process), took, .. } = &exchanged.answer.read else { panic!() };
     assert_eq!((process.as_str(), *took), ("p1", Millis(500)));
-    assert_eq!(exchanged.server_time, Some(1_795_515_330));
+    assert_eq!(exchanged.answer.time.map(|time| time.seconds), Some(1_795_515_330));
     let want = OperatingTime { method: "event.offline.get", seconds: 12.5, reset_at: Some(1_795_515_400) };
     assert_eq!((exchanged.operating, exchanged.trouble), (vec![want], None));
 }

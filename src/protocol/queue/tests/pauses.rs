@@ -40,7 +40,7 @@ fn a_get_that_has_used_up_its_time_pauses_the_gets_and_not_the_clears() {
     assert_eq!(exchange(&actions).clears.len(), 1);
     // The clear was done, the get beside it has to wait for its budget.
     let read = ReadAnswer::Refused { retry_after: Some(Millis::secs(300)), smaller: true };
-    story.feed(Input::Exchanged(Answer { clears: vec![Cleared::Done], read }));
+    story.feed(Input::Exchanged(Answer { clears: vec![Cleared::Done], read, ..Answer::default() }));
     assert!(story.queue.ledger().is_empty());
     let mut scanned = false;
     loop {
@@ -79,6 +79,7 @@ fn nothing_more_is_reserved_before_a_clear_that_failed_is_done() {
         let nothing = story.feed(Input::Exchanged(Answer {
             clears: vec![Cleared::Unknown],
             read: ReadAnswer::Reserved { process: None, rows: Vec::new(), took: Millis(1) },
+            ..Answer::default()
         }));
         assert!(nothing.is_empty(), "{nothing:?}");
         let actions = story.at_deadline();
@@ -117,7 +118,7 @@ fn gets_that_work_and_whose_answers_are_lost_do_not_slow_down() {
         story.unknown(0);
         let failed_at = story.now;
         story.at_deadline();
-        let found = (process("hidden"), Received { id: id(n), key: EntityKey(n), malformed: false });
+        let found = (process("hidden"), Received { id: id(n), key: EntityKey(n), malformed: false, changed_at: None });
         let actions = story.listed(vec![found], false, &[]);
         let actions = story.acknowledge(&actions);
         assert_eq!(exchange(&actions).clears.len(), 1);

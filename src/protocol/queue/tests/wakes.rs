@@ -29,7 +29,7 @@ fn found(story: &mut Story, rows: Vec<Received>) -> Vec<Fact> {
         Some(Read::Scan { .. }) => ReadAnswer::Listed { rows: Vec::new(), more: false },
         _ => ReadAnswer::Reserved { process: Some(process("p")), rows, took: Millis(5) },
     };
-    facts(story, Input::Exchanged(Answer { clears, read }))
+    facts(story, Input::Exchanged(Answer { clears, read, ..Answer::default() }))
 }
 
 #[test]
