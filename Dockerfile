@@ -35,7 +35,8 @@ FROM ${BUILDER} AS build
 WORKDIR /src
 COPY . .
 ARG REVISION=unknown
-RUN B24KAFKA_REVISION="${REVISION}" cargo build --release --locked --bin b24kafka
+# Four fifths of the binary would be debugging information, most of it of C libraries. Functions keep their names.
+RUN B24KAFKA_REVISION="${REVISION}" CARGO_PROFILE_RELEASE_STRIP=debuginfo cargo build --release --locked --bin b24kafka
 
 FROM runtime
 COPY --from=build /src/target/release/b24kafka /usr/bin/b24kafka
