@@ -10,7 +10,7 @@ ARGS ?=
 # One tier of tests is one file (or directory) in tests/; none can be forgotten here.
 TIERS := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 # These start brokers of their own: one test at a time, or two cores and a few GiB are not enough.
-SERIAL := harness kafka container page prometheus chaos
+SERIAL := harness kafka container health page prometheus chaos
 # These print figures that are worth seeing each time.
 TELLING := model properties chaos
 

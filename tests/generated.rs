@@ -95,14 +95,7 @@ fn table(page: &mut String, descriptions: &[Description]) {
     }
 }
 
-/// A sentence for brackets: without its full stop, and small at the beginning unless it begins with a name.
-fn sentence(text: &str) -> String {
-    let text = text.trim().trim_end_matches('.');
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) if chars.clone().next().is_some_and(|second| second.is_lowercase() || second == ' ') => {
-            first.to_lowercase().chain(chars).collect()
-        }
-        _ => text.to_owned(),
-    }
+/// A sentence for brackets: without its full stop.
+fn sentence(text: &str) -> &str {
+    text.trim().trim_end_matches('.')
 }

@@ -264,12 +264,19 @@ async fn a_topic_that_may_not_be_written_is_one_clear_sentence_and_holds_the_row
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(portal.counts().reserved, 1, "the row is held");
+    let health = bridge.get("/health").expect("an answer");
+    assert!(health.0 == 503 && health.1.contains("wait for a topic that cannot be written"), "{health:?}");
     let said = bridge.log();
     let told =
         said.lines().any(|l| l.contains("no right to") && l.contains("bitrix24.crm.deal") && l.contains("grant it"));
     assert!(told, "the log says what is missing and what to do:\n{said}");
     acl("--remove");
     assert!(portal.wait_until_empty(PATIENCE).await, "the right is back, the row goes:\n{}", bridge.log());
+    let begun = std::time::Instant::now();
+    while bridge.get("/health").map(|(status, _)| status) != Some(200) {
+        assert!(begun.elapsed() < HEALTH, "it is well again:\n{}", bridge.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     tokio::task::block_in_place(|| bridge.stop());
     let records = tokio::task::block_in_place(|| reader::read_all(&broker.bootstrap(), TOPICS));
     judge(&portal, &records).assert_good();

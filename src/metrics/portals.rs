@@ -1,7 +1,8 @@
 //! Metrics of single portals: only if the configuration asks for them, and for a bounded number of portals.
 //!
 //! The first portals that are served, up to the number of `admin.portal_labels`, have their `member_id` as a label as
-//! long as they are known; all others share [`OTHER`]. A `member_id` is made of letters and digits, so it cannot be that word.
+//! long as they are known; all others share [`OTHER`]. A `member_id` is made of letters and digits, so it cannot be that
+//! word.
 
 use std::{
     collections::BTreeMap,

@@ -32,7 +32,7 @@ impl Bridge {
     /// Writes a configuration around `rest`, which holds at least `[app]`, `[[portals]]` and `[kafka]`. Its processes
     /// record a trace, which is replayed in the end.
     pub fn configured(rest: &str) -> Self {
-        let mut bridge = Self::with(rest, "", "info,b24kafka=debug");
+        let mut bridge = Self::with(rest, "", "level = \"info,b24kafka=debug\"");
         bridge.record();
         bridge
     }
@@ -44,14 +44,19 @@ impl Bridge {
 
     /// One that logs what it logs by default, records nothing of itself, and whose admin listener knows `token`.
     pub fn quiet(rest: &str, token: &str) -> Self {
-        Self::with(rest, &format!("token = \"{token}\""), "info")
+        Self::with(rest, &format!("token = \"{token}\""), "level = \"info\"")
     }
 
-    fn with(rest: &str, token: &str, level: &str) -> Self {
+    /// One that writes its log as JSON, with more of `[log]`.
+    pub fn logging(rest: &str, token: &str, log: &str) -> Self {
+        Self::with(rest, &format!("token = \"{token}\""), &format!("format = \"json\"\n{log}"))
+    }
+
+    fn with(rest: &str, token: &str, log: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let admin = port::free();
         let text = format!(
-            "{rest}\n[registry]\npath = {:?}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n{token}\n[http]\nlisten = \"127.0.0.1:{}\"\n[log]\nlevel = \"{level}\"\n",
+            "{rest}\n[registry]\npath = {:?}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n{token}\n[http]\nlisten = \"127.0.0.1:{}\"\n[log]\n{log}\n",
             dir.path().join("registry"),
             port::free(),
         );
@@ -134,23 +139,28 @@ impl Bridge {
 
     /// Status and body of an admin address; `None` while nobody listens.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
-        self.request("GET", path, "")
+        self.request("GET", path, "", "")
     }
 
     /// Has a portal polled at once.
     pub fn poll(&self, member_id: &str, token: &str) {
         let path = format!("/api/portals/{member_id}/poll");
-        let status =
-            self.request("POST", &path, &format!("authorization: Bearer {token}\r\n")).map(|(status, _)| status);
+        let status = self.request("POST", &path, &bearer(token), "").map(|(status, _)| status);
         assert_eq!(status, Some(202), "the poll is taken");
     }
 
-    fn request(&self, method: &str, path: &str, headers: &str) -> Option<(u16, String)> {
+    /// Status and answer of a `PUT`.
+    pub fn put(&self, path: &str, token: &str, body: &str) -> Option<(u16, String)> {
+        self.request("PUT", path, &bearer(token), body)
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n{headers}connection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n{body}",
+            body.len(),
         )
         .ok()?;
         let mut text = String::new();
@@ -187,4 +197,8 @@ fn sum(metrics: &str, name: &str) -> f64 {
     let of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
     let lines = metrics.lines().filter(|line| !line.starts_with('#')).filter(of);
     lines.map(|line| line.rsplit(' ').next().and_then(|v| v.parse::<f64>().ok()).expect("a number")).sum()
+}
+
+fn bearer(token: &str) -> String {
+    format!("authorization: Bearer {token}\r\n")
 }

@@ -13,6 +13,7 @@ pub mod java;
 pub mod judge;
 pub mod port;
 pub mod process;
+pub mod prometheus;
 pub mod promtool;
 pub mod reader;
 pub mod replay;

@@ -1,0 +1,157 @@
+//! `/health` against a real broker: each way in which the whole can be unwell, and the way back.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use b24kafka::sim::{Fault, Options as SimOptions, Sim, Trouble};
+use support::{
+    bridge::Bridge,
+    broker::{Cluster, Options},
+};
+
+/// Only there to stop hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// For calls of the admin API that change something; made up.
+const TOKEN: &str = "stage-hand";
+
+struct Stage {
+    sim: Sim,
+    brokers: Cluster,
+    bridge: Bridge,
+}
+
+impl Stage {
+    async fn start(nodes: u16) -> Self {
+        let sim = Sim::start(SimOptions { portals: 2, ..SimOptions::default() }).await.expect("a simulator");
+        let options = Options::new().property("min.insync.replicas", nodes);
+        let brokers = tokio::task::block_in_place(|| Cluster::start(nodes, &options));
+        // A portal may be silent for three seconds: twice the longest wait, and one request.
+        let configuration = format!(
+            "{}\n[fetch]\npoll_min = \"100ms\"\npoll_max = \"1s\"\nrequest_timeout = \"1s\"\n\
+             [kafka]\nbootstrap_servers = \"{}\"\nmessage_timeout = \"5s\"\npartitions = 1\nreplication_factor = {nodes}\n",
+            sim.configuration("unlimited", usize::MAX),
+            brokers.bootstrap(),
+        );
+        let mut bridge = Bridge::quiet(&configuration, TOKEN);
+        tokio::task::block_in_place(|| {
+            bridge.start();
+            bridge.wait_ready();
+        });
+        Self { sim, brokers, bridge }
+    }
+
+    /// Asks until `/health` has this status; what it says, and how long that took.
+    async fn health_becomes(&self, wanted: u16) -> (serde_json::Value, f64) {
+        let begun = Instant::now();
+        loop {
+            let answer = self.bridge.get("/health");
+            let health = answer.as_ref().map(|(_, body)| serde_json::from_str(body).expect("JSON")).unwrap_or_default();
+            if answer.is_some_and(|(status, _)| status == wanted) {
+                // What Prometheus sees is the same.
+                let healthy = f64::from(u8::from(wanted == 200));
+                let seen = self.bridge.metric("b24kafka_healthy");
+                assert!((seen - healthy).abs() < 0.5 || self.bridge.get("/health").is_none_or(|(s, _)| s != wanted));
+                return (health, begun.elapsed().as_secs_f64());
+            }
+            assert!(begun.elapsed() < PATIENCE, "/health never is {wanted}: {health}\n{}", self.bridge.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn drained(&self) {
+        for portal in self.sim.portals() {
+            assert!(portal.wait_until_empty(PATIENCE).await, "rows are left:\n{}", self.bridge.log());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn portals_that_are_parked_or_silent_are_unwell_when_they_are_all() {
+    let mut stage = Stage::start(1).await;
+    stage.health_becomes(200).await;
+    let portals: Vec<_> = stage.sim.portals().collect();
+    for portal in &portals {
+        portal.add_fault(Fault::new(Trouble::LostRequest));
+    }
+    let (health, took) = stage.health_becomes(503).await;
+    assert!(health["problems"].to_string().contains("no portal answers"), "{health}");
+    println!("no portal answers: 503 after {took:.1} s");
+    portals[0].clear_faults();
+    let (health, _) = stage.health_becomes(200).await;
+    assert!(health["warnings"].to_string().contains("one portal is not answering"), "{health}");
+    portals[1].clear_faults();
+    stage.health_becomes(200).await;
+
+    for portal in &portals {
+        portal.add_fault(Fault::new(Trouble::code("ACCESS_DENIED")));
+    }
+    let (health, took) = stage.health_becomes(503).await;
+    println!("every portal is parked: 503 after {took:.1} s");
+    let parked = |health: &serde_json::Value| health["portals"]["parked"].as_u64();
+    assert!(health["problems"].to_string().contains("parked"), "{health}");
+    let begun = Instant::now();
+    while parked(&stage.health_becomes(503).await.0) != Some(2) {
+        assert!(begun.elapsed() < PATIENCE, "{}", stage.bridge.log());
+    }
+    for portal in &portals {
+        portal.clear_faults();
+    }
+    assert_eq!(stage.bridge.get("/health").map(|(status, _)| status), Some(503), "it is tried again in a minute");
+    stage.bridge.poll(&portals[0].member_id(), TOKEN);
+    let (health, _) = stage.health_becomes(200).await;
+    assert!(health["warnings"].to_string().contains("one portal is parked"), "{health}");
+    tokio::task::block_in_place(|| stage.bridge.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_that_answer_and_do_not_acknowledge_are_unwell() {
+    // Every record has to be on both nodes, and of two controllers one alone decides nothing.
+    let mut stage = Stage::start(2).await;
+    let portal = stage.sim.portal(0).expect("a portal");
+    portal.emit("ONCRMDEALUPDATE", r#"{"FIELDS":{"ID":"1"}}"#, "");
+    stage.drained().await;
+    stage.health_becomes(200).await;
+    tokio::task::block_in_place(|| stage.brokers[1].kill());
+    portal.emit("ONCRMDEALUPDATE", r#"{"FIELDS":{"ID":"2"}}"#, "");
+    let (health, took) = stage.health_becomes(503).await;
+    println!("too few replicas: 503 after {took:.1} s: {}", health["problems"]);
+    let begun = Instant::now();
+    let mut health = health;
+    while health["broker"]["answering"] == false || health["broker"]["acknowledging"] == true {
+        assert!(begun.elapsed() < PATIENCE, "the other node answers: {health}\n{}", stage.bridge.log());
+        (health, _) = stage.health_becomes(503).await;
+    }
+    assert_eq!(health["rows_held"], 1, "{health}");
+    assert!((stage.bridge.metric("b24kafka_broker_up")).abs() < 0.5);
+    tokio::task::block_in_place(|| stage.brokers[1].restart());
+    stage.drained().await;
+    stage.health_becomes(200).await;
+    tokio::task::block_in_place(|| stage.bridge.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_statistics_of_the_brokers_reach_the_metrics() {
+    let mut stage = Stage::start(1).await;
+    stage.sim.portal(0).expect("a portal").backlog(500, 1);
+    stage.drained().await;
+    let begun = Instant::now();
+    // They are told every quarter of a minute; a round trip is told for a span in which something was sent.
+    let mut slowest = 0.0_f64;
+    while slowest <= 0.0 || stage.bridge.metric("b24kafka_brokers_connected") < 1.0 {
+        assert!(begun.elapsed() < PATIENCE, "nothing is told:\n{}", stage.bridge.log());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        slowest = slowest.max(stage.bridge.metric("b24kafka_broker_round_trip_seconds"));
+    }
+    assert!(slowest < 60.0, "{slowest} s");
+    tokio::task::block_in_place(|| stage.brokers[0].kill());
+    let begun = Instant::now();
+    while stage.bridge.metric("b24kafka_brokers_connected") > 0.5 {
+        assert!(begun.elapsed() < PATIENCE, "the broker is gone and counts as connected");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    tokio::task::block_in_place(|| {
+        stage.brokers[0].restart();
+        stage.bridge.stop()
+    });
+}
