@@ -4,6 +4,7 @@ use std::{fmt::Write as _, fs, path::PathBuf};
 
 use b24kafka::{
     bitrix::catalogue,
+    config::{Config, Key},
     metrics::{Description, Metrics, portals},
 };
 
@@ -30,6 +31,52 @@ fn settle(path: &str, text: &str) {
 #[test]
 fn the_metrics_are_documented() {
     settle("docs/metrics.md", &metrics());
+}
+
+#[test]
+fn the_configuration_is_documented() {
+    settle("docs/configuration.md", &configuration());
+}
+
+fn configuration() -> String {
+    let mut page = String::from(
+        "# Configuration\n\n\
+         Made from the code by `make docs`. One TOML file, given as `-c FILE` behind the command or as `B24KAFKA_CONFIG`; a file\n\
+         with every key and the reason for its default is `config/b24kafka.example.toml`.\n\n\
+         - Every key can be set by a variable that wins over the file: `kafka.bootstrap_servers` is\n  \
+         `B24KAFKA__KAFKA__BOOTSTRAP_SERVERS`. A variable for a list, or for the sections `queues` and `portals`, holds TOML.\n\
+         - Every secret can be given as itself or as a file, not as both. Files are what Kubernetes, systemd and Docker hand out;\n  \
+         a line break at their end is left out.\n\
+         - Durations are texts such as `\"500ms\"`, `\"10s\"` or `\"5m\"`, sizes such as `\"64MiB\"`.\n\
+         - Relative paths follow the directory that the program is started in.\n\
+         - An unknown key is refused, with the nearest known name. All faults are told in one run, and the exit code is 78:\n  \
+         `b24kafka check -c FILE` does nothing else.\n",
+    );
+    // In the order of their first key: some sections are read in two parts.
+    let mut sections: Vec<(String, Vec<Key>)> = Vec::new();
+    for key in Config::keys() {
+        let of = key.path.rsplit_once('.').map_or("", |(of, _)| of).to_owned();
+        match sections.iter_mut().find(|(section, _)| *section == of) {
+            Some((_, keys)) => keys.push(key),
+            None => sections.push((of, vec![key])),
+        }
+    }
+    let cell = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+    for (section, keys) in sections {
+        let (open, close) = if matches!(section.as_str(), "queues" | "portals") { ("[[", "]]") } else { ("[", "]") };
+        write!(page, "\n## `{open}{section}{close}`\n\n").expect("a string");
+        page.push_str("| key | what it is for | what it may hold | default |\n| --- | --- | --- | --- |\n");
+        for key in keys {
+            let name = key.path.rsplit('.').next().unwrap_or_default();
+            let default = match (&key.default, key.required) {
+                (Some(default), _) => format!("`{}`", cell(default)),
+                (None, true) => "has to be given".to_owned(),
+                (None, false) => "none".to_owned(),
+            };
+            writeln!(page, "| `{name}` | {} | {} | {default} |", cell(key.doc), cell(&key.form)).expect("a string");
+        }
+    }
+    page
 }
 
 fn metrics() -> String {
