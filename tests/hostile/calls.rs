@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use b24kafka::http::callback::{Call, Malformed};
+use b24kafka::{
+    http::callback::{Call, Malformed},
+    protocol::types::PortalId,
+};
 use secrecy::ExposeSecret as _;
 
 /// An event as a portal sends it.
@@ -36,7 +39,9 @@ fn claims(query: &[u8], body: &[u8], read: Result<Call, Malformed>, brackets: &s
         said.entry(name.into_owned()).or_default().push(value.into_owned());
     }
     let Ok(call) = read else { return };
-    assert!(!format!("{call:?}").contains("r3fresh") && !format!("{call:?}").contains("0123456789abcdef"));
+    // What is no secret may hold anything, also a part of one that was moved there.
+    let open = Call { place: None, member_id: PortalId::new("a1").expect("an id"), ..call.clone() };
+    assert!(!format!("{open:?}").contains("r3fresh") && !format!("{open:?}").contains("0123456789abcdef"));
     let is_event =
         !brackets.is_empty() || said.contains_key("event") && said["event"].iter().any(|name| !name.is_empty());
     let only = |name: &str, value: &str| {
