@@ -36,7 +36,7 @@ pub(super) struct Sim {
     /// Give each portal a loopback address of its own, as real portals have hosts of their own
     #[arg(long)]
     pub own_hosts: bool,
-    /// Write the sections [app] and [[portals]] of a bridge for all of them to this file
+    /// Write the sections `app` and `portals` of a bridge for all of them to this file
     #[arg(long, value_name = "FILE")]
     pub configuration: Option<PathBuf>,
 }

@@ -3,6 +3,8 @@
 //! Whatever goes wrong ends here as one of two things: the portal certainly did not do it (refused, with a hint when to
 //! come back), or nobody knows (unknown).
 
+mod outcome;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -38,6 +40,7 @@ use crate::{
     },
     registry::{Grant, PortalRecord, RegistryError},
 };
+use outcome::{failed, outcome_of};
 
 /// After `QUERY_LIMIT_EXCEEDED`: the counter drains by two a second, and others spend from it too.
 const QUERY_LIMIT_HOLD: Millis = Millis::secs(5);
@@ -436,30 +439,4 @@ impl Session {
             }
         }
     }
-}
-
-fn outcome_of(error: &CallError) -> CallOutcome {
-    match error.trouble {
-        Trouble::Unauthorized { .. } => CallOutcome::Unauthorized,
-        Trouble::RateLimited | Trouble::OperationTime { .. } => CallOutcome::Limited,
-        Trouble::Unknown => CallOutcome::Unknown,
-        _ => CallOutcome::Refused,
-    }
-}
-
-/// The answer to an exchange that failed as a whole.
-fn failed(exchange: &Exchange, obstacle: &Obstacle) -> Answer<Row> {
-    let &Obstacle { refused, retry_after, smaller, .. } = obstacle;
-    let (cleared, deleted, read) = if refused {
-        (
-            Cleared::Refused { retry_after },
-            Deleted::Refused { retry_after, rests: smaller },
-            ReadAnswer::Refused { retry_after, smaller },
-        )
-    } else {
-        (Cleared::Unknown, Deleted::Unknown, ReadAnswer::Unknown)
-    };
-    let deleted = exchange.delete.map_or(Deleted::NotAsked, |_| deleted);
-    let read = exchange.read.map_or(ReadAnswer::NotAsked, |_| read);
-    Answer { clears: vec![cleared; exchange.clears.len()], deleted, read, time: None }
 }

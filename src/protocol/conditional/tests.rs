@@ -13,7 +13,6 @@ use super::{
 
 const SETTINGS: Settings =
     Settings { limit_min: 50, limit_max: 1000, poll_min: Millis(1000), poll_max: Millis(8000), sweep: None };
-
 /// The portal's clock when ours shows 0.
 const PORTAL: i64 = 1_800_000_000;
 
