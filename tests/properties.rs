@@ -160,7 +160,7 @@ fn caught(bug: Bug, expected: &[&str]) {
         schedule.plan.setup.settings.sweep = None;
         schedule
     });
-    let why = find(&seeded, 2000, |schedule| play(schedule, &RefCell::default()));
+    let why = find(&seeded, 20_000, |schedule| play(schedule, &RefCell::default()));
     let why = why.unwrap_or_else(|| panic!("{bug:?} is not caught"));
     let first = why.lines().next().unwrap_or_default();
     println!("{bug:?} is caught by {} events: {first}", why.lines().count() - 1);
