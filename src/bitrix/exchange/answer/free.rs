@@ -21,7 +21,7 @@ use crate::{
 #[derive(Default)]
 struct Run {
     rows: Vec<Row>,
-    /// The last row that was met, whether it was taken or not.
+    /// The highest id that was met, whether its row was taken or not.
     last: Option<RowId>,
     /// A row that cannot be told ends the run: a deletion names its first and its last row, and must not have that one
     /// between them.
@@ -80,23 +80,25 @@ impl Reader<'_> {
     ) -> Result<(), CallError> {
         let whole = LazyCell::new(|| self.elements(key, false));
         let mut unreadable = 0;
-        // A page that is larger than it should be counts as far as the next one takes it for.
-        for (n, raw) in rows.rows.iter().enumerate().take(LIST_PAGE) {
-            let Some(row) = raw.id().and_then(|_| read_row(raw, || whole.get(n).copied())) else {
-                unreadable += 1;
-                run.ended = !run.rows.is_empty();
-                if run.ended {
-                    break;
-                }
-                continue;
-            };
-            if run.last.is_some_and(|last| row.id <= last) {
+        for (n, raw) in rows.rows.iter().enumerate() {
+            let id = raw.id();
+            // Also behind the end of the run: a row that belongs into its range may lie there.
+            if id.is_some_and(|id| run.last.is_some_and(|last| id <= last)) {
                 return Err(CallError::unknown("ODD_ORDER"));
             }
+            run.last = id.or(run.last);
+            // What is more than a page comes again in the next listing.
+            if run.ended || n >= LIST_PAGE {
+                continue;
+            }
+            let Some(row) = id.and_then(|_| read_row(raw, || whole.get(n).copied())) else {
+                unreadable += 1;
+                run.ended = !run.rows.is_empty();
+                continue;
+            };
             if !raw.is_free() || row.changed_at().is_some_and(|at| !fits(at)) {
                 return Err(CallError::unknown("FILTER_NOT_HEEDED"));
             }
-            run.last = Some(row.id);
             run.rows.push(row);
         }
         self.unreadable += unreadable;

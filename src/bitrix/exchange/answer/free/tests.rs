@@ -111,9 +111,11 @@ fn a_row_that_cannot_be_told_is_never_between_the_first_and_the_last() {
 #[test]
 fn a_portal_that_heeds_no_order_or_filter_is_not_believed() {
     let reserved = row("\"2\"", "15:00", "p");
+    let odd = || row("false", "15:00", "");
     for (old_rows, young_rows, code) in [
         (page([old(2), old(1)]), page([]), "ODD_ORDER"),
         (page([old(1), old(1)]), page([]), "ODD_ORDER"),
+        (page([old(1), old(5), odd(), old(4)]), page([]), "ODD_ORDER"),
         (page([old(1), young(2)]), page([]), "FILTER_NOT_HEEDED"),
         (page([old(1), reserved.clone()]), page([]), "FILTER_NOT_HEEDED"),
         (page([old(1)]), page([old(2)]), "FILTER_NOT_HEEDED"),
