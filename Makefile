@@ -104,7 +104,9 @@ fuzz: ## break good answers, configurations and registry files for a minute on a
 # Their names are those of the tests that record them.
 SAMPLES := reserve-orphan=life-a_reservation_of_somebody_who_died_is_published \
 	reserve-dead-letter=kafka-a_record_that_is_too_large_becomes_a_dead_letter_and_its_neighbours_arrive \
-	reserve-lost-answer=life-a_stop_looks_for_what_a_lost_answer_has_hidden
+	reserve-lost-answer=life-a_stop_looks_for_what_a_lost_answer_has_hidden \
+	conditional-stranger=conditional-a_change_at_the_moment_of_its_deletion_is_published_all_the_same \
+	conditional-two-lives=conditional-what_was_left_when_the_plan_was_raised_between_two_lives_says_that_it_may_be_late
 
 .PHONY: traces
 traces: ## record the samples of tests/replay anew, after the core has learned to act in another way

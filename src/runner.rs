@@ -30,7 +30,7 @@ use crate::{
         invariants,
         ledger::Publication,
         queue::{Action, Input, Queue},
-        types::{Connector, Delivery, Hindrance, Millis, Row, RowId},
+        types::{Connector, Delivery, Hindrance, Millis, Mode, Row, RowId},
     },
 };
 use clock::{Clock, unix_seconds};
@@ -148,6 +148,9 @@ impl Runner {
         let mut mode = self.session.licence().follow();
         let present = *mode.borrow_and_update();
         // Nothing is done before the take-over.
+        if self.session.licence().is_open() {
+            let _ = self.feed(Input::Mode(Mode::Conditional));
+        }
         let _ = self.feed(Input::Mode(present));
         let mut doing = self.feed(Input::TakeOver);
         let mut open = true;

@@ -21,8 +21,8 @@ use b24kafka::{
 use replay::{Report, replay};
 
 /// What a sample has to hold, or it proves nothing.
-const KINDS: [&str; 9] =
-    ["take-over", "timer", "drain", "exchanged", "delivered", "exchange", "publish", "note", "drained"];
+const KINDS: [&str; 10] =
+    ["take-over", "mode", "timer", "drain", "exchanged", "delivered", "exchange", "publish", "note", "drained"];
 
 fn samples() -> Vec<(String, String)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/replay");

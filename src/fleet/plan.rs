@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::Parts;
+use super::{Parts, portal::Portal};
 use crate::{
     bitrix::features::RESERVATIONS,
     metrics::labels::Call,
@@ -21,6 +21,9 @@ pub const NO_SUCH_METHOD: &str = "ERROR_METHOD_NOT_FOUND";
 /// First and longest wait before a portal without reservations is asked again.
 const RAISED: (Millis, Millis) = (Millis::secs(600), Millis::secs(3600));
 
+/// The span between looks whether anything is left of the time without reservations, after the plan was raised.
+const CLOSING: Millis = Millis::secs(60);
+
 /// The mode that a portal's plan allows.
 pub async fn mode(session: &Session, parts: &Parts) -> Result<Mode, Obstacle> {
     let client = &parts.client;
@@ -34,16 +37,27 @@ pub async fn mode(session: &Session, parts: &Parts) -> Result<Mode, Obstacle> {
 }
 
 /// Follows the plan of one portal until the future is dropped.
-pub async fn run(session: &Session, parts: &Arc<Parts>) {
-    let (clock, licence) = (parts.shared.clock, session.licence());
+pub async fn run(portal: &Portal, parts: &Arc<Parts>) {
+    let (clock, session) = (parts.shared.clock, portal.session());
+    let licence = session.licence();
     let mut changes = licence.follow();
     // Each time that a plan turns out to be lower than it says, it is believed more slowly.
     let mut backoff = Backoff::new(RAISED.0, RAISED.1);
     loop {
         if licence.mode() == Mode::Reserve {
+            let look = async {
+                if licence.is_open() {
+                    clock.sleep_until(clock.now().plus(CLOSING)).await;
+                } else {
+                    std::future::pending().await
+                }
+            };
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
                 () = licence.in_doubt() => {}
+                () = look => if portal.queues().iter().all(|queue| queue.status().is_closed()) {
+                    session.close().await;
+                },
             }
             continue;
         }
@@ -52,10 +66,13 @@ pub async fn run(session: &Session, parts: &Arc<Parts>) {
             () = clock.sleep_until(backoff.until().unwrap_or_default()) => {}
             () = licence.in_doubt() => {}
         }
-        match mode(session, parts).await {
-            Ok(mode) => session.allow(mode),
+        let looked = match mode(session, parts).await {
+            Ok(mode) => session.allow(mode).await,
+            Err(obstacle) => Err(obstacle),
+        };
+        if let Err(obstacle) = looked {
             // The session has told of it; the next look comes when it is due.
-            Err(obstacle) => tracing::debug!(portal = %session.portal(), ?obstacle, "the plan cannot be looked at"),
+            tracing::debug!(portal = %session.portal(), ?obstacle, "the plan cannot be looked at");
         }
     }
 }

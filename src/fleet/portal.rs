@@ -110,13 +110,14 @@ impl Portal {
     pub fn new(parts: &Arc<Parts>, record: PortalRecord, known: Option<portals::Portal>) -> (Arc<Self>, Task) {
         let (id, domain) = (record.member_id.clone(), record.domain().to_owned());
         let (held, removed) = (record.held_since.is_some(), record.removed_at.is_some());
+        let unreserved = record.unreserved_since.is_some();
         let application_token = Mutex::new(record.application_token.clone());
         let plan = known.as_ref().map_or(Plan::Auto, |known| known.plan);
         let spare = known.and_then(|known| known.refresh_token);
         let shared = &parts.shared;
         let tokens =
             Tokens::new(record, spare, parts.app.clone(), parts.client.clone(), parts.registry.clone(), shared);
-        let session = Session::new(id.clone(), &domain, parts.client.clone(), tokens, bucket(plan), shared);
+        let session = Session::new(id.clone(), &domain, parts.client.clone(), tokens, bucket(plan), unreserved, shared);
         if removed {
             session.standing().remove();
         } else if held {
@@ -338,7 +339,7 @@ impl Task {
         tokio::select! {
             ended = at_rest => ended,
             () = upkeep::run(&self.portal, &parts) => Ok(()),
-            () = plan::run(&self.portal.session, &parts) => Ok(()),
+            () = plan::run(&self.portal, &parts) => Ok(()),
         }
     }
 
@@ -413,7 +414,7 @@ impl Task {
     async fn try_prepare(&self, parts: &Parts) -> Result<(), Obstacle> {
         let session = &self.portal.session;
         let client = &parts.client;
-        session.allow(plan::mode(session, parts).await?);
+        session.allow(plan::mode(session, parts).await?).await?;
         if self.plan == Plan::Auto {
             // When in doubt the lower limit holds; a portal is not kept waiting for a guess.
             let info = session.call(Call::AppInfo, |access| async move { client.app_info(&access).await }).await;

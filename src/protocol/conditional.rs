@@ -24,6 +24,13 @@
 //! and published: until that is acknowledged this process has the only copy. It is lost if, besides, the answer gets lost or
 //! the process dies before the acknowledgement. Nothing can be done about this pair of coincidences without reservations.
 //!
+//! # Owners that follow each other
+//!
+//! A reservation shows that somebody has had a row, and a free row shows nothing. So what may be at the portal since a former
+//! owner counts as repeated (`b24_redelivery`): all that is listed until everything has been seen once, and what was seen
+//! until then. That holds in reserve mode too, if the former owner had no reservations, until everything that is free has
+//! been reserved once. The driver keeps in mind beyond its life that there was such an owner.
+//!
 //! # Rows that never rest
 //!
 //! A row that changes more often than the margin never becomes old enough. Beside the old rows each listing shows a page of

@@ -40,6 +40,9 @@ pub struct PortalRecord {
     pub held_since: Option<i64>,
     /// When the application was uninstalled, in unix seconds. Nothing but its place is kept then.
     pub removed_at: Option<i64>,
+    /// Since when its queues have been read without reservations, in unix seconds: what is free at the portal may have
+    /// been published.
+    pub unreserved_since: Option<i64>,
 }
 
 /// What an installation brings: whoever hands it on has verified it.
@@ -79,6 +82,7 @@ impl PortalRecord {
             installed_at: None,
             held_since: None,
             removed_at: None,
+            unreserved_since: None,
         }
     }
 
@@ -98,6 +102,7 @@ impl PortalRecord {
             installed_at: Some(now),
             held_since: self.held_since,
             removed_at: None,
+            unreserved_since: self.unreserved_since,
         }
     }
 
@@ -136,6 +141,7 @@ impl PortalRecord {
             installed_at: self.installed_at,
             held_since: self.held_since,
             removed_at: self.removed_at,
+            unreserved_since: self.unreserved_since,
         })?;
         json.push(b'\n');
         Ok(json)
@@ -175,6 +181,7 @@ impl PortalRecord {
             installed_at: stored.installed_at,
             held_since: stored.held_since,
             removed_at: stored.removed_at,
+            unreserved_since: stored.unreserved_since,
         })
     }
 }
@@ -203,6 +210,8 @@ struct Stored {
     held_since: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     removed_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unreserved_since: Option<i64>,
 }
 
 #[cfg(test)]
@@ -215,6 +224,7 @@ mod tests {
             access_token: Some("acc3ss".into()),
             refresh_token: Some("r3fresh".into()),
             refreshing_since: Some(1_700_000_000),
+            unreserved_since: Some(1_700_000_001),
             ..PortalRecord::new(PortalId::new("a1").expect("an id"), endpoint)
         }
     }
@@ -225,7 +235,7 @@ mod tests {
         let read = PortalRecord::from_json(&json).expect("a record");
         assert_eq!(read.to_json().expect("JSON"), json);
         assert_eq!(read.refresh_token.expect("a token").expose_secret(), "r3fresh");
-        assert_eq!(read.refreshing_since, Some(1_700_000_000));
+        assert_eq!((read.refreshing_since, read.unreserved_since), (Some(1_700_000_000), Some(1_700_000_001)));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! A plan can be raised and lowered at any time. That it was lowered shows in a reservation that is refused. That it was
 //! raised shows only if somebody asks, since without reservations everything goes on to work.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use tokio::sync::{Notify, watch};
 
 use crate::protocol::types::Mode;
@@ -13,15 +15,26 @@ pub struct Licence {
     mode: watch::Sender<Mode>,
     /// Told when somebody wants it to be looked at; for one task.
     doubt: Notify,
-}
-
-impl Default for Licence {
-    fn default() -> Self {
-        Self { mode: watch::Sender::new(Mode::default()), doubt: Notify::new() }
-    }
+    /// What is free at the portal may have been published: its queues have been read without reservations.
+    open: AtomicBool,
 }
 
 impl Licence {
+    /// Reserving, until the portal says otherwise. `open` if it was read without reservations before.
+    pub fn new(open: bool) -> Self {
+        Self { mode: watch::Sender::new(Mode::default()), doubt: Notify::new(), open: AtomicBool::new(open) }
+    }
+
+    /// Whether what is free at the portal may have been published.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Relaxed)
+    }
+
+    /// Whether what is free at the portal may have been published.
+    pub fn set_open(&self, open: bool) {
+        self.open.store(open, Relaxed);
+    }
+
     /// The mode now.
     pub fn mode(&self) -> Mode {
         *self.mode.borrow()
@@ -54,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_change_is_news_once() {
-        let licence = Licence::default();
+        let licence = Licence::new(false);
         let mut followed = licence.follow();
         assert!(!licence.set(Mode::Reserve) && licence.set(Mode::Conditional) && !licence.set(Mode::Conditional));
         assert!(followed.has_changed().expect("alive"));

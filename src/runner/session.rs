@@ -4,6 +4,7 @@
 //! come back), or nobody knows (unknown).
 
 mod outcome;
+mod plan;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -76,6 +77,8 @@ pub struct Session {
     tokens: Tokens,
     standing: Standing,
     licence: Licence,
+    /// The plan and what the registry says of it change together.
+    plan: tokio::sync::Mutex<()>,
     /// `None`: the portal has no limit.
     bucket: Mutex<Option<Bucket>>,
     metrics: Arc<Metrics>,
@@ -86,13 +89,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// For one portal whose requests are limited by `bucket`.
+    /// For one portal whose requests are limited by `bucket`; `open` if it was read without reservations before.
     pub fn new(
         portal: PortalId,
         domain: &str,
         client: Client,
         tokens: Tokens,
         bucket: Option<Bucket>,
+        open: bool,
         shared: &Shared,
     ) -> Self {
         let (domain, bucket) = (Mutex::new(domain.into()), Mutex::new(bucket));
@@ -104,7 +108,8 @@ impl Session {
             client,
             tokens,
             standing: Standing::new(),
-            licence: Licence::default(),
+            licence: Licence::new(open),
+            plan: tokio::sync::Mutex::default(),
             bucket,
             metrics: shared.metrics.clone(),
             series,
@@ -117,22 +122,6 @@ impl Session {
     /// How the portal's plan allows its queues to be read.
     pub fn licence(&self) -> &Licence {
         &self.licence
-    }
-
-    /// The portal's plan allows this mode, as it has said.
-    pub fn allow(&self, mode: Mode) {
-        if !self.licence.set(mode) {
-            return;
-        }
-        match mode {
-            Mode::Reserve => {
-                tracing::info!(portal = %self.portal, "the plan allows reservations: reading in reserve mode");
-            }
-            Mode::Conditional => tracing::warn!(
-                portal = %self.portal,
-                "the plan lacks rest_offline_extended: reading without reservations, some seconds later",
-            ),
-        }
     }
 
     /// Whether the portal is served.
@@ -237,8 +226,9 @@ impl Session {
                     && trouble.trouble == Trouble::Unlicensed
                     && matches!(exchange.read, Some(Read::Reserve { .. }))
                 {
-                    // The portal does serve us, only in another way. That is no reason to park it.
-                    self.allow(Mode::Conditional);
+                    // The portal does serve us, only in another way. That is no reason to park it. If the mode cannot be
+                    // changed now, the next refusal comes here again.
+                    let _ = self.allow(Mode::Conditional).await;
                     return answer;
                 }
                 let obstacle = self.obstacle(&trouble);

@@ -16,6 +16,7 @@ pub struct Status {
     limit: AtomicU32,
     barred: AtomicBool,
     may_hide: AtomicBool,
+    closed: AtomicBool,
     /// [`WakeUps`] as a number.
     wake_ups: AtomicU8,
     next: Mutex<Next>,
@@ -104,6 +105,7 @@ impl Status {
         self.limit.store(queue.limit(), Relaxed);
         self.barred.store(queue.is_barred(), Relaxed);
         self.may_hide.store(queue.may_hide(), Relaxed);
+        self.closed.store(!queue.leaves_published_rows(), Relaxed);
         self.wake_ups.store(queue.wake_ups() as u8, Relaxed);
         let deadline = queue.deadline();
         let step = if queue.on_its_way().is_some() {
@@ -184,6 +186,11 @@ impl Status {
         let known = [WakeUps::Unused, WakeUps::Expected, WakeUps::Missed];
         let number = self.wake_ups.load(Relaxed);
         known.into_iter().find(|wake_ups| *wake_ups as u8 == number).unwrap_or(WakeUps::Unused)
+    }
+
+    /// Whether nothing that is free at the portal has been published, as far as the machine knows; not before its first step.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
     }
 
     /// Whether rows may be reserved by a request of ours without our knowing.

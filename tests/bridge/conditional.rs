@@ -134,3 +134,31 @@ async fn a_plan_that_is_lowered_and_raised_under_flow_loses_and_hides_nothing() 
     running.stop().await.expect("a clean stop");
     stage.judge();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_left_when_the_plan_was_raised_between_two_lives_says_that_it_may_be_late() {
+    let stage = Stage::plain().await;
+    let portal = stage.portal(0);
+    portal.set_feature(RESERVATIONS, false);
+    let deal = r#"{"FIELDS":{"ID":"7"}}"#;
+    let update = portal.emit("ONCRMDEALUPDATE", deal, "");
+    let delete = portal.emit("ONCRMDEALDELETE", deal, "");
+    portal.advance(Duration::from_secs(100));
+    // It changes once more and has to rest, while what came after it does not wait.
+    portal.emit("ONCRMDEALUPDATE", deal, "");
+    let running = stage.start().await;
+    assert!(portal.wait_until(PATIENCE, |counts| counts.free == 1).await, "{:?}", portal.counts());
+    running.stop().await.expect("a clean stop");
+    assert_eq!(portal.ledger().entry(delete).expect("a row").fate, Fate::Got);
+    assert_eq!(portal.ledger().entry(update).expect("a row").fate, Fate::Free);
+    portal.set_feature(RESERVATIONS, true);
+    let running = stage.start().await;
+    running.portal(&portal, |seen| seen["mode"] == "reserve").await;
+    assert!(portal.wait_until_empty(PATIENCE).await);
+    running.stop().await.expect("a clean stop");
+    let (records, _) = stage.judge();
+    let mine = format!("{}:{update}:", portal.member_id());
+    let record = records.iter().find(|record| record.headers["ce_id"].starts_with(&mine)).expect("its record");
+    assert!(record.headers.contains_key("b24_redelivery"), "nobody knows any more what went before it: {record:?}");
+    assert_eq!(records.len(), 2);
+}

@@ -72,6 +72,24 @@ impl Tokens {
         Ok(record)
     }
 
+    /// Says since when the portal is read without reservations, or that nothing of that time is left there.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: nothing has changed then.
+    pub async fn unreserved(&self, since: Option<i64>) -> Result<(), RegistryError> {
+        let mut inner = self.kept.turn().await;
+        if inner.retired || inner.record.unreserved_since.is_some() == since.is_some() {
+            return Ok(());
+        }
+        let record = PortalRecord { unreserved_since: since, ..inner.newest() };
+        self.edges.registry.store(record.clone()).await?;
+        inner.record = record;
+        if inner.granted.take().is_some() {
+            inner.machine.step(self.edges.clock.now(), Input::Renewed);
+        }
+        Ok(())
+    }
+
     /// The application was uninstalled: the tokens are dropped from the registry, and none is asked for any more. The
     /// access token is kept in memory, for what is still to be confirmed. Returns the record as it is stored from now on.
     ///
