@@ -3,7 +3,11 @@
 //! A problem concerns the whole and makes it unhealthy; a warning concerns some of the portals, and the others are served.
 //! [`of`] looks, [`judge`] decides.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     fleet::{portal::Portal, upkeep::Why},
@@ -22,11 +26,14 @@ const HELD_PATIENCE: f64 = 120.0;
 /// minutes.
 const UNCONFIRMED_PATIENCE: f64 = 900.0;
 
-/// What is known of the whole at one moment. Times are seconds since 1970.
+/// What is known of the whole at one moment. Times are seconds since 1970, but for those that the wall clock must not
+/// have a say in.
 struct Sight {
     now: f64,
-    /// How long a portal that works well may say nothing, in seconds.
-    silence: f64,
+    /// The same moment by a clock that nobody puts right.
+    moment: Instant,
+    /// How long a portal that works well may say nothing.
+    silence: Duration,
     broker: kafka::health::Health,
     /// When any portal last confirmed a clear; 0 if none ever did.
     cleared: f64,
@@ -65,7 +72,8 @@ pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration, metri
     };
     judge(&Sight {
         now: unix_seconds(),
-        silence: silence.as_secs_f64(),
+        moment: Instant::now(),
+        silence,
         broker: producer.health(),
         cleared: metrics.last_success_of(Stage::Clear),
         portals: portals.iter().map(seen).collect(),
@@ -145,7 +153,8 @@ fn judge(sight: &Sight) -> Health {
 
 impl Sight {
     fn is_silent(&self, standing: &Snapshot) -> bool {
-        standing.state != PortalState::Parked && standing.silent_since.max(0.0) + self.silence < self.now
+        let silent = self.moment.saturating_duration_since(standing.silent_since);
+        standing.state != PortalState::Parked && silent > self.silence
     }
 }
 
@@ -165,7 +174,7 @@ mod tests {
 
     fn portal(state: PortalState) -> Seen {
         let standing =
-            Snapshot { state, reason: None, last_error: None, last_success: Some(NOW), silent_since: NOW - 1.0 };
+            Snapshot { state, reason: None, last_error: None, last_success: Some(NOW), silent_since: Instant::now() };
         Seen {
             served: true,
             standing,
@@ -181,7 +190,7 @@ mod tests {
 
     fn silent() -> Seen {
         let mut seen = portal(PortalState::Active);
-        seen.standing.silent_since = NOW - 61.0;
+        seen.standing.silent_since -= Duration::from_secs(61);
         seen
     }
 
@@ -192,7 +201,8 @@ mod tests {
             last_answer: Some(Duration::from_secs(1)),
             last_acknowledgement: None,
         };
-        Sight { now: NOW, silence: 60.0, broker, cleared: NOW - 1.0, portals }
+        let silence = Duration::from_secs(60);
+        Sight { now: NOW, moment: Instant::now(), silence, broker, cleared: NOW - 1.0, portals }
     }
 
     /// The one problem, or the one warning.
@@ -218,6 +228,18 @@ mod tests {
     fn all_is_well_without_portals_and_with_portals_that_are_served() {
         for portals in [vec![], vec![portal(PortalState::Active)], vec![portal(PortalState::Starting)]] {
             assert_eq!(told(&sight(portals)), (Vec::new(), Vec::new()));
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_put_right_makes_no_portal_silent_and_hides_none() {
+        for jump in [-86_400.0, 86_400.0] {
+            let mut seen = sight(vec![portal(PortalState::Active)]);
+            seen.now += jump;
+            assert_eq!(told(&seen), (Vec::new(), Vec::new()), "by {jump} s");
+            let mut seen = sight(vec![silent()]);
+            seen.now += jump;
+            assert_problem(&seen, "no portal answers");
         }
     }
 

@@ -269,6 +269,36 @@ mod tests {
     }
 
     #[test]
+    fn an_hour_without_the_oauth_server_costs_a_question_a_minute_and_the_first_answer_ends_it() {
+        for outcome in [Outcome::Refused, Outcome::Unknown] {
+            let (mut token, hour) = (Token::new(), Millis::secs(3600));
+            let (mut now, mut asked) = (NOW, 0);
+            let mut next = token.step(now, Input::Unauthorized(Generation(0)));
+            loop {
+                next = match next {
+                    Some(Action::Mark) => token.step(now, Input::Marked(true)),
+                    Some(Action::Ask) if now > hour => break,
+                    Some(Action::Ask) => {
+                        asked += 1;
+                        assert_eq!(token.usable(), None);
+                        token.step(now, Input::Asked(outcome))
+                    }
+                    None => {
+                        now = token.deadline().expect("it goes on trying");
+                        token.step(now, Input::Timer)
+                    }
+                    other => panic!("{other:?}"),
+                };
+            }
+            assert!((60..=70).contains(&asked), "{asked} times in an hour");
+            assert!(now.since(hour) <= Millis::secs(60), "it is asked soon after");
+            assert_eq!(token.step(now, Input::Asked(Outcome::Granted)), Some(Action::Store));
+            assert_eq!(token.step(now, Input::Stored(true)), Some(Action::Use(Generation(1))));
+            assert!(!token.is_rejected(), "nothing has to be installed again");
+        }
+    }
+
+    #[test]
     fn every_input_is_answered_in_every_state() {
         let inputs = [
             Input::Unauthorized(Generation(0)),

@@ -1,6 +1,9 @@
 //! Whether a portal can be served, in words that an operator understands.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
 
 use tokio::sync::Notify;
 
@@ -83,8 +86,8 @@ pub struct Snapshot {
     pub last_error: Option<String>,
     /// When a request last worked, in seconds since 1970.
     pub last_success: Option<f64>,
-    /// Since when nothing has worked: the last success, or the start. Seconds since 1970.
-    pub silent_since: f64,
+    /// Since when nothing has worked: the last success, or the start. Not by the wall clock, which may be put right.
+    pub silent_since: Instant,
 }
 
 /// Something that went wrong, and how often in a row.
@@ -132,7 +135,7 @@ impl Standing {
             reason: None,
             last_error: None,
             last_success: None,
-            silent_since: unix_seconds(),
+            silent_since: Instant::now(),
         };
         let inner = Mutex::new(Inner {
             seen,
@@ -179,10 +182,10 @@ impl Standing {
     pub fn served(&self) -> bool {
         let mut inner = self.lock();
         let was_parked = inner.seen.state == PortalState::Parked && !inner.settled;
-        let now = unix_seconds();
+        let (now, silent_since) = (unix_seconds(), Instant::now());
         let (state, reason) =
             if inner.settled { (inner.seen.state, inner.seen.reason) } else { (PortalState::Active, None) };
-        inner.seen = Snapshot { state, reason, last_error: None, last_success: Some(now), silent_since: now };
+        inner.seen = Snapshot { state, reason, last_error: None, last_success: Some(now), silent_since };
         inner.probe.reset();
         if was_parked {
             self.again.notify_one();

@@ -117,6 +117,12 @@ impl Portal {
         self.0.lock().tokens.refresh().into()
     }
 
+    /// Every pair of access and refresh token that was issued, the oldest first, the last thousand at least.
+    pub fn issued_tokens(&self) -> Vec<(SecretString, SecretString)> {
+        let state = self.0.lock();
+        state.tokens.issued().map(|pair| (pair.access.as_str().into(), pair.refresh.as_str().into())).collect()
+    }
+
     /// What calls to handlers carry as `auth[application_token]`.
     pub fn application_token(&self) -> SecretString {
         self.0.lock().application_token.as_str().into()

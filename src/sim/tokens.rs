@@ -8,6 +8,8 @@ use super::failure::Failure;
 
 /// Access tokens that are remembered per portal; older ones are unknown.
 const REMEMBERED: usize = 8;
+/// Pairs that were issued last and can be told; a test that looks for them everywhere issues fewer.
+const TOLD: usize = 1024;
 
 /// A pair as OAuth hands it out.
 #[derive(Clone, Debug)]
@@ -27,6 +29,7 @@ pub struct Tokens {
     access: VecDeque<(String, i64)>,
     refresh: Option<String>,
     rotated: VecDeque<String>,
+    issued: VecDeque<Pair>,
     /// How long an access token lives.
     pub life: Duration,
     /// Whether the token before the last one is still taken: what a lenient OAuth server does.
@@ -48,7 +51,8 @@ impl Tokens {
     /// Tokens of portal number `portal` that live an hour; none is issued yet.
     pub fn new(portal: usize) -> Self {
         let life = Duration::from_secs(3600);
-        Self { portal, access: VecDeque::new(), refresh: None, rotated: VecDeque::new(), life, lenient: false }
+        let (access, rotated, issued) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
+        Self { portal, access, refresh: None, rotated, issued, life, lenient: false }
     }
 
     /// The number of the portal that a refresh token belongs to.
@@ -66,7 +70,17 @@ impl Tokens {
             self.rotated.push_front(old);
             self.rotated.truncate(REMEMBERED);
         }
-        Pair { access, refresh, expires: (now + life) / 1000 }
+        let pair = Pair { access, refresh, expires: (now + life) / 1000 };
+        if self.issued.len() == TOLD {
+            self.issued.pop_front();
+        }
+        self.issued.push_back(pair.clone());
+        pair
+    }
+
+    /// The pairs that were issued, the oldest first.
+    pub fn issued(&self) -> impl Iterator<Item = &Pair> {
+        self.issued.iter()
     }
 
     /// A fresh access token beside the current refresh token: what a wake-up carries. It rotates nothing, so a wake-up
@@ -149,6 +163,8 @@ mod tests {
         assert_eq!(tokens.presented(&first.refresh), Presented::Rotated);
         assert_eq!(tokens.presented(&second.refresh), Presented::Current);
         assert_eq!(tokens.presented("x"), Presented::Unknown);
+        let issued: Vec<&str> = tokens.issued().map(|pair| pair.refresh.as_str()).collect();
+        assert_eq!(issued, [&first.refresh, &second.refresh]);
         assert_eq!(Tokens::portal_of(&second.refresh), Some(300));
         assert!(tokens.is_last_rotated(&first.refresh));
         assert!(tokens.check(Some(&first.access), 3_599_999).is_ok());

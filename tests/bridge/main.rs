@@ -7,6 +7,7 @@ mod admin;
 mod aftermath;
 mod bindings;
 mod caller;
+mod chain;
 mod conditional;
 mod cycles;
 mod flow;
