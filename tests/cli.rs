@@ -8,6 +8,8 @@ mod demo;
 mod portals;
 #[path = "cli/sim.rs"]
 mod sim;
+#[path = "cli/stop.rs"]
+mod stop;
 #[path = "cli/tap.rs"]
 mod tap;
 

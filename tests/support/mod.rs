@@ -11,6 +11,7 @@ pub mod bridge;
 pub mod broker;
 pub mod java;
 pub mod judge;
+pub mod mock;
 pub mod port;
 pub mod process;
 pub mod prometheus;
