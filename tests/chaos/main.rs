@@ -15,6 +15,7 @@ mod feed;
 mod plan;
 mod portals;
 mod pressure;
+mod secrets;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;

@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The order of its fields is the order of its end: the process, the replay of what it has recorded, the directory.
 pub struct Bridge {
     admin: u16,
+    public: u16,
     process: Option<Guarded>,
     recording: Option<Recording>,
     dir: tempfile::TempDir,
@@ -47,6 +48,13 @@ impl Bridge {
         Self::with(rest, &format!("token = \"{token}\""), "level = \"info\"")
     }
 
+    /// One that says all that it can say: every line of its log, and a trace.
+    pub fn chatty(rest: &str, token: &str) -> Self {
+        let mut bridge = Self::with(rest, &format!("token = \"{token}\""), "level = \"trace\"");
+        bridge.record();
+        bridge
+    }
+
     /// One that writes its log as JSON, with more of `[log]`.
     pub fn logging(rest: &str, token: &str, log: &str) -> Self {
         Self::with(rest, &format!("token = \"{token}\""), &format!("format = \"json\"\n{log}"))
@@ -54,14 +62,13 @@ impl Bridge {
 
     fn with(rest: &str, token: &str, log: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let admin = port::free();
+        let (admin, public) = (port::free(), port::free());
         let text = format!(
-            "{rest}\n[registry]\npath = {:?}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n{token}\n[http]\nlisten = \"127.0.0.1:{}\"\n[log]\n{log}\n",
+            "{rest}\n[registry]\npath = {:?}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n{token}\n[http]\nlisten = \"127.0.0.1:{public}\"\n[log]\n{log}\n",
             dir.path().join("registry"),
-            port::free(),
         );
         fs::write(dir.path().join("b24kafka.toml"), text).expect("written");
-        Self { dir, admin, process: None, recording: None }
+        Self { dir, admin, public, process: None, recording: None }
     }
 
     pub fn config(&self) -> PathBuf {
@@ -70,6 +77,17 @@ impl Bridge {
 
     pub fn registry(&self) -> PathBuf {
         self.dir.path().join("registry")
+    }
+
+    /// Where Bitrix24 calls it.
+    pub fn callback_url(&self) -> String {
+        format!("http://127.0.0.1:{}/bitrix24/event", self.public)
+    }
+
+    /// What its processes have recorded so far, if they record.
+    pub fn trace(&self) -> Option<String> {
+        let recording = self.recording.as_ref()?;
+        fs::read(recording.path()).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Starts the process; its log goes on where the last one ended.
@@ -82,7 +100,8 @@ impl Bridge {
         let log = File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log");
         let words: Vec<&str> = prefix.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_b24kafka")]).collect();
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg("run").arg("-c").arg(self.config()).stderr(log);
+        command.args(&words[1..]).arg("run").arg("-c").arg(self.config());
+        command.stdout(log.try_clone().expect("a second handle")).stderr(log);
         if let Some(recording) = &self.recording {
             command.arg("--trace").arg(recording.path());
         }
