@@ -118,13 +118,28 @@ traces: ## record the samples of tests/replay anew, after the core has learned t
 	done
 	@$(CARGO) test --locked --test replay
 
+FUZZERS := $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
+.PHONY: fuzz-guided
+fuzz-guided: ## the same readers under libFuzzer, which sees what its bytes have reached, 20 s each (needs a C++ compiler)
+	@mkdir -p target/fuzz/artifacts
+	RUSTC_WRAPPER='$(CURDIR)/fuzz/rustc.sh' $(CARGO) build --locked --quiet --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+	@for fuzzer in $(FUZZERS); do \
+		corpus=target/fuzz/corpus/$$fuzzer; log=target/fuzz/$$fuzzer.log; mkdir -p $$corpus; \
+		B24KAFKA_FUZZ_CORPUS=$$corpus target/fuzz/debug/$$fuzzer $$corpus -seed=$${B24KAFKA_FUZZ_SEED:-0} \
+			-max_total_time=$${B24KAFKA_FUZZ_SECONDS:-20} -max_len=8192 -timeout=30 -rss_limit_mb=2048 -use_value_profile=1 \
+			-dict=fuzz/words.dict -artifact_prefix=target/fuzz/artifacts/$$fuzzer- > $$log 2>&1 \
+			|| { tail -n 40 $$log; echo "the input that did it is in target/fuzz/artifacts" >&2; exit 1; }; \
+		printf '%-16s %s; %s\n' $$fuzzer "$$(grep '^Done' $$log)" "$$(grep -o 'cov: .*corp: [^ ]*' $$log | tail -n 1)"; \
+	done
+
 # Another seed each time, and it is printed. With B24KAFKA_CHAOS_SEED=... the same moments are chosen again.
 .PHONY: chaos
-chaos: kafka ## a quarter of an hour of kills, freezes, refusals and lies on real Kafka (a table, and target/chaos.json)
+chaos: kafka ## a quarter of an hour of kills, freezes, refusals and lies on real Kafka (a table, and target/chaos.json), then the fuzzers
 	@rm -f target/chaos.txt target/chaos.json
 	@seed=$${B24KAFKA_CHAOS_SEED:-$$(date +%s)}; echo "seed $$seed"; code=0; \
 	B24KAFKA_CHAOS_SEED=$$seed B24KAFKA_CHAOS_LONG=1 \
 		$(CARGO) test --locked --quiet --test chaos -- --nocapture --test-threads=1 $(ARGS) || code=$$?; \
+	B24KAFKA_FUZZ_SEED=$$seed $(MAKE) --no-print-directory fuzz-guided || code=$$?; \
 	echo; cat target/chaos.txt; exit $$code
 
 .PHONY: bench
@@ -197,7 +212,7 @@ doctor: ## what this machine lacks, in one line
 .PHONY: install-deps
 install-deps: ## install what a Debian machine lacks (as root): C compiler, make, perl, pkg-config, Java 17, Maven, Python, Prometheus
 	@missing=""; add() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
-	add cc build-essential; add make build-essential; add perl perl; add pkg-config pkg-config; \
+	add cc build-essential; add c++ build-essential; add make build-essential; add perl perl; add pkg-config pkg-config; \
 	add javac openjdk-17-jdk-headless; add mvn maven; add chromium chromium; add chromedriver chromium-driver; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	[ -n "$${DOCKER_HOST:-}" ] || [ -S /var/run/docker.sock ] || add dockerd "docker.io ca-certificates"; \

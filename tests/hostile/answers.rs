@@ -108,3 +108,17 @@ pub fn tokens() -> Vec<u8> {
 pub fn no_tokens() -> Vec<u8> {
     json!({ "error": "invalid_grant", "error_description": "" }).to_string().into_bytes()
 }
+
+/// A call of an event, behind an empty query.
+pub fn wake() -> Vec<u8> {
+    b"\nevent=ONOFFLINEEVENT&event_handler_id=1&ts=1795515330&auth%5Baccess_token%5D=aa&auth[refresh_token]=rr\
+        &auth[domain]=p.example&auth[client_endpoint]=https%3A%2F%2Fp.example%2Frest%2F&auth[member_id]=a1\
+        &auth[application_token]=app"
+        .to_vec()
+}
+
+/// What opens the install page: the query, then the body.
+pub fn install() -> Vec<u8> {
+    b"DOMAIN=p.example&PROTOCOL=1&LANG=en&APP_SID=x\nAUTH_ID=aa&AUTH_EXPIRES=3600&REFRESH_ID=rr&member_id=a1&status=L"
+        .to_vec()
+}

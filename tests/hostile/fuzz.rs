@@ -13,8 +13,8 @@ use crate::{
     answers, calls, configuration,
     mutate::{mutated, shown},
     registry,
-    stand::{Stand, list, reserve, scan},
-    truth,
+    stand::Stand,
+    targets,
 };
 
 /// Fewer cases than this in two seconds mean that something waits for a time-out.
@@ -48,56 +48,40 @@ fn run(target: &str, goods: &[Vec<u8>], mut check: impl FnMut(&[u8])) {
 #[test]
 fn reservations() {
     let stand = Stand::new();
-    run("reservations", &[answers::reserved(), answers::nothing(), answers::refused()], |body| {
-        stand.body(200, body);
-        truth::check_exchange(&reserve(2), body, &stand.exchange(&reserve(2)));
-    });
+    let goods = [answers::reserved(), answers::nothing(), answers::refused()];
+    run("reservations", &goods, |body| targets::reservation(&stand, body));
 }
 
 #[test]
 fn scans() {
     let stand = Stand::new();
-    run("scans", &[answers::scanned(), answers::short_scan(), answers::short_scan()], |body| {
-        stand.body(200, body);
-        truth::check_exchange(&scan(2), body, &stand.exchange(&scan(2)));
-    });
+    let goods = [answers::scanned(), answers::short_scan(), answers::short_scan()];
+    run("scans", &goods, |body| targets::scanned(&stand, body));
 }
 
 #[test]
 fn deletions_and_listings() {
     let stand = Stand::new();
-    run("deletions", &[answers::deleted_and_listed(), answers::short_list(), answers::short_list()], |body| {
-        stand.body(200, body);
-        truth::check_exchange(&list(2), body, &stand.exchange(&list(2)));
-    });
+    let goods = [answers::deleted_and_listed(), answers::short_list(), answers::short_list()];
+    run("deletions", &goods, |body| targets::deleted_and_listed(&stand, body));
 }
 
 #[test]
 fn the_other_calls() {
     let stand = Stand::new();
     let goods = [answers::bindings(), answers::events(), answers::feature(), answers::app_info(), answers::refused()];
-    run("other calls", &goods, |body| {
-        stand.body(200, body);
-        let outcomes = [
-            truth::check_list(body, stand.bindings()),
-            truth::check_list(body, stand.events()),
-            stand.bind(&["ONCRMDEALADD", "ONTASKADD"]).err(),
-            stand.app_info().err(),
-            truth::check_feature(body, stand.feature()),
-        ];
-        for error in outcomes.into_iter().flatten() {
-            truth::check_error(body, &error);
-        }
-    });
+    run("other calls", &goods, |body| targets::other_call(&stand, body));
 }
 
 #[test]
 fn refreshes() {
     let stand = Stand::new();
-    run("refreshes", &[answers::tokens(), answers::no_tokens()], |body| {
-        stand.body(200, body);
-        truth::check_refresh(body, &stand.refresh());
-    });
+    run("refreshes", &[answers::tokens(), answers::no_tokens()], |body| targets::refresh(&stand, body));
+}
+
+#[test]
+fn callbacks() {
+    run("callbacks", &[answers::wake(), answers::install()], targets::callback);
 }
 
 #[test]

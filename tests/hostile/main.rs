@@ -16,5 +16,6 @@ mod limits;
 mod mutate;
 mod registry;
 mod stand;
+mod targets;
 mod truth;
 mod wire;

@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use b24kafka::{
@@ -101,7 +100,7 @@ fn a_pipe_that_nobody_writes_to_is_no_record() {
     let root = tempfile::tempdir().expect("a directory");
     stored(root.path(), "old");
     let pipe = root.path().join("pipe.json");
-    child::run(Command::new("mkfifo").arg(&pipe));
+    child::run(std::process::Command::new("mkfifo").arg(&pipe));
     let _guard = child::no_start();
     let opened = FileRegistry::open(root.path()).expect("opened");
     assert_eq!((opened.records.len(), &opened.refused[0].path), (1, &pipe));
