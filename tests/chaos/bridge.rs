@@ -39,7 +39,7 @@ async fn the_bridge_freezes_for_longer_than_every_time_out() {
     let mut stage = Stage::new("bridge frozen", &broker.bootstrap(), Setup::default()).await;
     stage.bridge.record();
     stage.start();
-    let freezes = plan::size(2, 12);
+    let freezes = plan::size(2, 8);
     for _ in 0..freezes {
         stage.flows(200).await;
         tokio::time::sleep(stage.dice.span(0, 500)).await;

@@ -12,7 +12,7 @@ async fn the_broker_is_killed_and_comes_back() {
     let mut stage = Stage::new("broker killed", &broker.bootstrap(), Setup::default()).await;
     stage.bridge.record();
     stage.start();
-    let kills = plan::size(2, 12);
+    let kills = plan::size(2, 8);
     for _ in 0..kills {
         stage.flows(200).await;
         tokio::time::sleep(stage.dice.span(0, 500)).await;

@@ -37,9 +37,10 @@ async fn a_cluster_loses_leaders_replicas_and_its_quorum() {
     let kafka = "replication_factor = 3";
     let setup = Setup { queues: QUEUES, kafka, ..Setup::default() };
     let mut stage = Stage::new("cluster: leaders, replicas, quorum lost", &cluster.bootstrap(), setup).await;
+    stage.bridge.record();
     stage.start();
     let mut faults = 0;
-    for _ in 0..plan::size(1, 4) {
+    for _ in 0..plan::size(1, 3) {
         emit(&stage, 50);
         stage.flows(200).await;
         // One node: its leaders move, and the strict topic has too few replicas.

@@ -22,6 +22,7 @@ const SECURITY: &str = "replication_factor = 1\n[kafka.security]\nprotocol = \"s
 async fn a_topic_is_deleted_and_comes_back() {
     let broker = tokio::task::block_in_place(|| Broker::start(&Options::new()));
     let mut stage = Stage::new("topic deleted", &broker.bootstrap(), Setup::default()).await;
+    stage.bridge.record();
     stage.start();
     let deletions = plan::size(2, 8);
     for deletion in 0..deletions {
@@ -46,8 +47,9 @@ async fn rights_are_withdrawn_and_given_back() {
     let broker = tokio::task::block_in_place(|| Broker::start(&Options::new().user("bridge", "secret")));
     let setup = Setup { kafka: SECURITY, ..Setup::default() };
     let mut stage = Stage::new("rights withdrawn", &broker.sasl_bootstrap(), setup).await;
+    stage.bridge.record();
     stage.start();
-    let rounds = plan::size(2, 8);
+    let rounds = plan::size(2, 6);
     for round in 0..rounds {
         stage.flows(300).await;
         // One topic, or everything that the bridge writes to.
@@ -77,9 +79,10 @@ async fn a_quota_slows_the_producer_down() {
     let broker = tokio::task::block_in_place(|| Broker::start(&Options::new().user("bridge", "secret")));
     let setup = Setup { kafka: SECURITY, ..Setup::default() };
     let mut stage = Stage::new("producer quota", &broker.sasl_bootstrap(), setup).await;
+    stage.bridge.record();
     stage.start();
-    let rounds = plan::size(1, 3);
-    let span = Duration::from_secs(plan::size(5, 20));
+    let rounds = plan::size(1, 2);
+    let span = Duration::from_secs(plan::size(5, 10));
     let mut note = String::new();
     for _ in 0..rounds {
         let quota = |change: &[&str]| {

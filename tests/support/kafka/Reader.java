@@ -55,7 +55,7 @@ public final class Reader {
         settings.put("enable.auto.commit", "false");
         settings.put("max.poll.records", "10000");
         settings.put("fetch.max.wait.ms", "50");
-        settings.put("default.api.timeout.ms", "15000");
+        settings.put("default.api.timeout.ms", "60000");
         consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
         out = new JsonFactory().createGenerator(new BufferedOutputStream(new FileOutputStream(FileDescriptor.out), 1 << 16));
         out.setRootValueSeparator(null);
