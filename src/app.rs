@@ -150,7 +150,7 @@ impl App {
         serving.spawn(serve);
         serving.spawn(history.keep(metrics.clone()));
         serving.spawn(heart.beat());
-        tracing::info!(%admin, "the admin listener is up");
+        tracing::info!(address = %admin, "the admin listener is up");
         let public = Public::listen(&config.http, metrics.clone()).await?;
 
         let topics = needed_topics(config, &stored)?;
@@ -287,7 +287,8 @@ fn settings(config: &Config) -> Settings {
 async fn open_registry(path: &Path) -> Result<(Registry, Vec<crate::registry::PortalRecord>), AppError> {
     let (registry, stored, refused) = Registry::open(path).await.map_err(AppError::Registry)?;
     for file in &refused {
-        tracing::error!("{} {}; the file is kept, the portal is not served", file.path.display(), file.wrong);
+        let (file, error) = (file.path.display(), &file.wrong);
+        tracing::error!(%file, %error, "a file of the registry is of no use; it is kept, and its portal is not served");
     }
     Ok((registry, stored))
 }

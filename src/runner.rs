@@ -15,6 +15,7 @@ pub mod standing;
 pub mod status;
 pub mod sweep;
 pub mod tokens;
+mod told;
 pub mod trace;
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
@@ -306,7 +307,8 @@ impl Runner {
             }
         }
         if !missing.is_empty() {
-            tracing::error!(rows = missing.len(), "rows to publish are missing; the queue is held");
+            let (portal, connector) = (self.session.portal(), self.connector.as_str());
+            tracing::error!(%portal, connector, rows = missing.len(), "rows to publish are missing; the queue is held");
         }
         let (producer, metrics) = (self.producer.clone(), self.metrics.clone());
         Box::pin(async move {

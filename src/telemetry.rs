@@ -1,16 +1,46 @@
 //! Logging: lines to standard error, readable or JSON, with a level that can be changed while the process runs.
+//!
+//! What repeats is written seldom and counted ([`repeats`]), and single portals can be followed at debug level
+//! ([`follow`]). docs/logging.md has the fields and the levels.
 
-use std::io::{self, IsTerminal as _};
+mod follow;
+mod line;
+mod repeats;
+
+use std::{
+    collections::BTreeSet,
+    io::{self, IsTerminal as _},
+    sync::OnceLock,
+};
 
 use tracing::Dispatch;
-use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt as _, reload};
+use tracing_subscriber::{
+    EnvFilter, Registry,
+    fmt::{
+        MakeWriter,
+        format::{self, JsonFields},
+    },
+    layer::SubscriberExt as _,
+    reload,
+};
 
 use crate::config::process::{Format, Log, check_filter};
+use follow::Follow;
+use line::{Ending, Lines};
 
 /// Changes what is logged. Clones change the same.
 #[derive(Clone, Debug)]
 pub struct LogHandle {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Follow, Registry>,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// The level, or the filter.
+    pub level: String,
+    /// Portals that are followed at debug level, by their `member_id`.
+    pub portals: BTreeSet<String>,
 }
 
 /// Why logging does not begin, or does not change.
@@ -27,23 +57,40 @@ pub enum LogError {
     Ended,
 }
 
+/// The log of this process, once it has begun.
+static RUNNING: OnceLock<LogHandle> = OnceLock::new();
+
 /// Starts logging for the whole process; once.
 ///
 /// # Errors
 /// [`LogError::Level`] for a level that is none, [`LogError::Started`] the second time.
 pub fn start(log: &Log) -> Result<LogHandle, LogError> {
-    let (dispatch, handle) = build(log)?;
+    let (dispatch, handle) = build(log, io::stderr().is_terminal(), io::stderr)?;
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::Started)?;
-    Ok(handle)
+    Ok(RUNNING.get_or_init(|| handle).clone())
 }
 
-fn build(log: &Log) -> Result<(Dispatch, LogHandle), LogError> {
-    let (layer, filter) = reload::Layer::new(parse(&log.level)?);
+/// The log of this process; `None` if it logs in another way, as a library in somebody's program does.
+pub fn running() -> Option<&'static LogHandle> {
+    RUNNING.get()
+}
+
+fn build<W>(log: &Log, ansi: bool, writer: W) -> Result<(Dispatch, LogHandle), LogError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let (layer, filter) = reload::Layer::new(Follow::new(parse(&log.level)?, log.portals.iter().cloned()));
     let registry = tracing_subscriber::registry().with(layer);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let dispatch = match log.format {
-        Format::Text => Dispatch::new(registry.with(lines.with_ansi(io::stderr().is_terminal()))),
-        Format::Json => Dispatch::new(registry.with(lines.json().flatten_event(true))),
+        Format::Text => {
+            let format = Lines::new(format::format().with_ansi(ansi), Ending::Text);
+            Dispatch::new(registry.with(lines.with_ansi(ansi).event_format(format)))
+        }
+        Format::Json => {
+            let format = Lines::new(format::format().json().flatten_event(true), Ending::Json);
+            Dispatch::new(registry.with(lines.fmt_fields(JsonFields::new()).event_format(format)))
+        }
     };
     Ok((dispatch, LogHandle { filter }))
 }
@@ -53,13 +100,26 @@ impl LogHandle {
     ///
     /// # Errors
     /// [`LogError::Level`] for a level that is none; what held goes on holding.
-    pub fn set(&self, level: &str) -> Result<(), LogError> {
-        self.filter.reload(parse(level)?).map_err(|_| LogError::Ended)
+    pub fn set_level(&self, level: &str) -> Result<(), LogError> {
+        let base = parse(level)?;
+        self.filter.modify(|filter| filter.base = base).map_err(|_| LogError::Ended)
+    }
+
+    /// Follows these portals at debug level from now on, and no others.
+    ///
+    /// # Errors
+    /// [`LogError::Ended`]
+    pub fn follow(&self, portals: BTreeSet<String>) -> Result<(), LogError> {
+        self.filter.modify(|filter| filter.portals = portals).map_err(|_| LogError::Ended)
     }
 
     /// What is logged now.
-    pub fn current(&self) -> String {
-        self.filter.with_current(EnvFilter::to_string).unwrap_or_default()
+    ///
+    /// # Errors
+    /// [`LogError::Ended`]
+    pub fn logged(&self) -> Result<Logged, LogError> {
+        let logged = |filter: &Follow| Logged { level: filter.base.to_string(), portals: filter.portals.clone() };
+        self.filter.with_current(logged).map_err(|_| LogError::Ended)
     }
 }
 
@@ -69,22 +129,4 @@ fn parse(level: &str) -> Result<EnvFilter, LogError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_level_changes_while_the_process_runs() {
-        for format in [Format::Text, Format::Json] {
-            let (dispatch, handle) = build(&Log { level: "warn".into(), format }).expect("built");
-            tracing::dispatcher::with_default(&dispatch, || {
-                assert!(tracing::enabled!(tracing::Level::WARN) && !tracing::enabled!(tracing::Level::INFO));
-                handle.set("debug").expect("changed");
-                assert!(tracing::enabled!(tracing::Level::DEBUG));
-                assert!(matches!(handle.set("inof"), Err(LogError::Level(_))));
-                assert_eq!(handle.current(), "debug");
-                handle.set("off").expect("changed");
-                assert!(!tracing::enabled!(tracing::Level::ERROR));
-            });
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,8 @@
 mod docs;
 #[path = "tidy/imports.rs"]
 mod imports;
+#[path = "tidy/logs.rs"]
+mod logs;
 #[path = "tidy/source.rs"]
 mod source;
 

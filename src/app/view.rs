@@ -11,10 +11,15 @@ use tokio::{sync::watch, time::Instant};
 use super::{changes::Changes, health, portrait};
 use crate::{
     fleet::{self, portal::Portal, roster::Roster},
-    http::admin::{Health, View},
+    http::admin::{
+        Health, View,
+        log::{Change, Logged},
+        refusal::Refusal,
+    },
     kafka::producer::Producer,
     metrics::{Metrics, labels::ProduceFailure},
     protocol::types::PortalId,
+    telemetry,
 };
 
 /// The heart beats this often, and a process whose heart has not beaten for that long hangs.
@@ -113,6 +118,7 @@ pub fn build(sources: Sources) -> Arc<View> {
             Some(portrait::of(&portal))
         }),
         change: Box::new(move |change| changes.clone().perform(change)),
+        log: Box::new(change_log),
         live: Box::new(move || heart.beats()),
     })
 }
@@ -132,4 +138,20 @@ fn gauge(metrics: &Metrics, producer: &Producer, health: &Health) {
         (metrics.produce_failures.with_label_values(&[ProduceFailure::Fatal.as_str()]), &metrics.broker_request_errors);
     fatal.inc_by(producer.counters().replaced().saturating_sub(fatal.get()));
     errors.inc_by(statistics.errors().saturating_sub(errors.get()));
+}
+
+fn change_log(change: Change) -> Result<Logged, Refusal> {
+    let Some(log) = telemetry::running() else {
+        return Err(Refusal::conflict("other_log", "this process has a log of another kind"));
+    };
+    let changed = || {
+        // A level that is none changes nothing, the portals neither.
+        change.level.iter().try_for_each(|level| log.set_level(level))?;
+        change.portals.into_iter().try_for_each(|portals| log.follow(portals.into_iter().collect()))?;
+        log.logged()
+    };
+    let telemetry::Logged { level, portals } = changed().map_err(|error| Refusal::malformed(error.to_string()))?;
+    let portals: Vec<String> = portals.into_iter().collect();
+    tracing::info!(level, portals = portals.len(), "the log is changed");
+    Ok(Logged { level, portals })
 }

@@ -72,7 +72,7 @@ impl Demo {
         if self.bootstrap.is_none() && self.events > MOST_MOCKED {
             return Err(DemoError::TooMany.into());
         }
-        let _log = telemetry::start(&Log { level: "error".into(), format: Format::Text })?;
+        let _log = telemetry::start(&Log { level: "error".into(), format: Format::Text, portals: Vec::new() })?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let done = runtime.block_on(self.show());
         runtime.shutdown_timeout(Duration::from_secs(1));

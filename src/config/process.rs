@@ -8,6 +8,7 @@ use super::{
     form::{Checked, Choice, Span, quote},
     reader::{Named, Section},
 };
+use crate::protocol::types::PortalId;
 
 /// `[log]`
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Log {
     pub level: String,
     /// For people or for machines.
     pub format: Format,
+    /// Portals that are followed at debug level, by their `member_id`.
+    pub portals: Vec<String>,
 }
 
 /// How log lines look.
@@ -50,7 +53,14 @@ impl Log {
             "\"text\"",
             &Choice(&[("text", Format::Text), ("json", Format::Json)]),
         );
-        Some(Self { level: level?, format: format? })
+        let portals = section.each(
+            Named("portals", "Portals, by member_id, whose lines are logged down to debug whatever the level is."),
+            "[]",
+            &Checked("a member_id of 1 to 64 letters and digits", |text| {
+                PortalId::new(text).map(|_| text.to_owned()).ok_or_else(|| format!("is {}", quote(text)))
+            }),
+        );
+        Some(Self { level: level?, format: format?, portals: portals? })
     }
 }
 

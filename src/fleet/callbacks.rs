@@ -159,7 +159,9 @@ impl Desk {
             let hosts = self.0.parts.client.hosts();
             let place = claim.place.as_deref().filter(|_| self.known(&claim.portal).is_none());
             if let Some(Err(why)) = place.map(|place| hosts.check_place(place)) {
-                tracing::warn!(portal = %claim.portal, %source, %why, "a call leads to a place that is not allowed");
+                tracing::warn!(
+                    portal = %claim.portal, %source, error = %why, "a call leads to a place that is not allowed",
+                );
                 lock(&self.0.limits).failed(source, clock.now());
                 return Verdict::Forged;
             }

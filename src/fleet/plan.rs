@@ -49,7 +49,7 @@ pub async fn run(portal: &Portal, parts: &Arc<Parts>) {
                 if licence.is_open() {
                     clock.sleep_until(clock.now().plus(CLOSING)).await;
                 } else {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             };
             tokio::select! {
@@ -72,7 +72,8 @@ pub async fn run(portal: &Portal, parts: &Arc<Parts>) {
         };
         if let Err(obstacle) = looked {
             // The session has told of it; the next look comes when it is due.
-            tracing::debug!(portal = %session.portal(), ?obstacle, "the plan cannot be looked at");
+            let code = obstacle.code.as_deref();
+            tracing::debug!(portal = %session.portal(), code, "the plan cannot be looked at");
         }
     }
 }

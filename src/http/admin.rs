@@ -3,6 +3,7 @@
 //! It computes nothing: the answers come from [`View`], which the application fills.
 
 mod api;
+pub mod log;
 pub mod portal;
 mod query;
 pub mod refusal;
@@ -14,7 +15,7 @@ use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use secrecy::SecretString;
 use serde::Serialize;
@@ -40,6 +41,8 @@ pub struct View {
     pub portal: Look<PortalView>,
     /// Changes a portal. It is done, or begun, even if nobody waits for the end.
     pub change: Box<dyn Fn(Change) -> Changing + Send + Sync>,
+    /// Changes what is logged.
+    pub log: Box<dyn Fn(log::Change) -> Result<log::Logged, Refusal> + Send + Sync>,
     /// Whether the process's loops turn.
     pub live: Box<dyn Fn() -> bool + Send + Sync>,
     /// For calls that change something; `None` refuses them.
@@ -105,6 +108,7 @@ pub async fn listen(
         .route("/api/portals", get(api::list).post(api::add))
         .route("/api/portals/{member_id}", get(api::show).delete(api::remove))
         .route("/api/portals/{member_id}/{action}", post(api::act))
+        .route("/api/log-level", put(log::change))
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "no_such_path", "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has no such method")

@@ -123,7 +123,7 @@ impl Door {
                 let read = if installs { Call::install } else { Call::event };
                 match read(query.as_bytes(), &body) {
                     Err(malformed) => {
-                        tracing::debug!(%source, why = %malformed, "a call cannot be read");
+                        tracing::debug!(%source, error = %malformed, "a call cannot be read");
                         (None, CallbackOutcome::Malformed)
                     }
                     Ok(call) => (Some(call.kind), self.judge(call, source).await),

@@ -209,7 +209,7 @@ impl ClientContext for Quiet {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason, "trouble with the Kafka brokers");
+        tracing::debug!(target: "librdkafka", code = %error, error = reason, "trouble with the Kafka brokers");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{clock::unix_seconds, letters::Letters, session::Session};
+use super::{clock::unix_seconds, letters::Letters, session::Session, told::Told};
 use crate::{
     kafka::record::{Marks, Record, Recorder},
     metrics::{
@@ -115,7 +115,6 @@ impl Tally<'_> {
         }
         if sums.recovered > 0 {
             m.rows_recovered.inc_by(sums.recovered);
-            tracing::info!(rows = sums.recovered, "found rows in a reservation that nobody held");
         }
         if sums.cleared > 0 {
             m.rows_cleared.inc_by(sums.cleared);
@@ -129,6 +128,8 @@ impl Tally<'_> {
         for (class, records) in failed {
             m.produce_failures.with_label_values(&[class.as_str()]).inc_by(*records);
         }
+        let (acknowledged, recovered, cleared) = (sums.acknowledged.values().sum(), sums.recovered, sums.cleared);
+        self.tell(&Told { brought, recovered, acknowledged, cleared, failed });
     }
 
     fn add(&self, fact: Fact, sums: &mut Sums) {
@@ -149,7 +150,7 @@ impl Tally<'_> {
                 }
             }
             Fact::DeadLettered(row, reason) => {
-                tracing::warn!(%row, reason = reason.as_str(), "a row went to the dead letters");
+                self.tell_dead_letter(row, reason);
                 let event = match self.rows.get(&row) {
                     Some(Row { body: Body::Event(event), .. }) => Some(&*event.name),
                     _ => None,
@@ -158,34 +159,9 @@ impl Tally<'_> {
                 sums.dead.push(reason);
                 sums.held -= 1;
             }
-            Fact::LetterRefused(row, reason) => {
-                let (portal, topic) = (self.session.portal(), self.dead_letter_topic);
-                tracing::error!(
-                    %portal, %row, topic, reason = reason.as_str(),
-                    "the dead-letter topic refuses a dead letter; its row stays reserved until the topic takes it",
-                );
-            }
+            Fact::LetterRefused(row, reason) => self.tell_refused_letter(row, reason),
             Fact::Cleared(rows) => sums.cleared += rows as u64,
-            Fact::OnlyHere(row) => tracing::warn!(
-                portal = %self.session.portal(), %row,
-                "a row changed at the moment of its deletion; until Kafka has it, this process has the only copy",
-            ),
-            Fact::UnknownGet | Fact::WakeUpsMissed | Fact::WakeUpsBack => self.tell(fact),
-        }
-    }
-
-    /// A fact that is only for the log.
-    fn tell(&self, fact: Fact) {
-        let (portal, connector) = (self.session.portal(), self.connector.as_str());
-        match fact {
-            Fact::WakeUpsMissed => tracing::warn!(
-                %portal, connector,
-                "rows came that no wake-up announced: the queue is polled more often until wake-ups come again",
-            ),
-            Fact::WakeUpsBack => tracing::info!(%portal, connector, "wake-ups come again"),
-            _ => tracing::debug!(
-                %portal, connector, "the outcome of a get is unknown; looking for what it reserved",
-            ),
+            Fact::OnlyHere(_) | Fact::UnknownGet | Fact::WakeUpsMissed | Fact::WakeUpsBack => self.tell_fact(fact),
         }
     }
 

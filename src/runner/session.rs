@@ -423,7 +423,7 @@ impl Session {
             }
             Trouble::NotSent | Trouble::Unknown => {
                 self.standing.failed(error.to_string());
-                tracing::debug!(portal = %self.portal, %error, "a request failed");
+                tracing::warn!(portal = %self.portal, %error, "a request failed; it is tried again");
                 let refused = matches!(error.trouble, Trouble::NotSent);
                 Obstacle { refused, retry_after: None, smaller: false, code: None }
             }

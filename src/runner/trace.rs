@@ -142,7 +142,7 @@ impl Trace {
             }
         };
         if tokio::time::timeout(CLOSING, closing).await.is_err() {
-            tracing::error!(seconds = CLOSING.as_secs(), "the end of the trace is not written: the disk is too slow");
+            tracing::error!(grace_s = CLOSING.as_secs(), "the end of the trace is not written: the disk is too slow");
         }
     }
 

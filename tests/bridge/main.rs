@@ -18,6 +18,7 @@ mod isolation;
 mod kafka;
 mod life;
 mod limits;
+mod log;
 #[path = "../support/port.rs"]
 mod port;
 mod portals;

@@ -98,7 +98,7 @@ pub async fn of_stranger(roster: &Roster, parts: &Parts, claim: Claim, refresh_t
     };
     if let Err(why) = parts.client.hosts().check(&endpoint) {
         tracing::warn!(
-            portal = %claim.portal, host = endpoint.host_str(), %why,
+            portal = %claim.portal, host = endpoint.host_str(), error = %why,
             "the application was installed on a portal that is not allowed; it is not called",
         );
         return Found::Forged;
@@ -148,7 +148,7 @@ fn new_place(parts: &Parts, portal: &PortalId, known: &Url, told: Option<Url>) -
         Ok(()) => Some(told),
         Err(why) => {
             tracing::warn!(
-                %portal, host = told.host_str(), %why,
+                %portal, host = told.host_str(), error = %why,
                 "the portal has moved to a place that is not allowed; it is called where it was",
             );
             None

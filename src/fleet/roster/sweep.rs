@@ -68,7 +68,7 @@ impl Roster {
             }
         }
         tracing::info!(
-            portal = %portal.id(), swept = all.swept, left = all.left, trouble = all.trouble, "swept the portal's error rows",
+            portal = %portal.id(), rows = all.swept, left = all.left, error = all.trouble, "swept the portal's error rows",
         );
         all
     }

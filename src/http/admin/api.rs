@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -38,15 +38,7 @@ pub(super) async fn show(
 
 pub(super) async fn add(State(view): State<Arc<View>>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     authorize(&view, &headers)?;
-    let read = tokio::time::timeout(BODY_PATIENCE, to_bytes(body, BODY)).await;
-    let body = match read {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
-            let message = format!("the body is larger than {} KiB, or ends too early", BODY >> 10);
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
-        }
-        Err(_) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not come in time")),
-    };
+    let body = read(body).await?;
     // Only the place: the message may quote what stands there.
     let addition: Addition = serde_json::from_slice(&body).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
@@ -55,6 +47,18 @@ pub(super) async fn add(State(view): State<Arc<View>>, headers: HeaderMap, body:
         ))
     })?;
     answer(&view, Change::Add(addition)).await
+}
+
+/// The body of a call.
+pub(super) async fn read(body: Body) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(BODY_PATIENCE, to_bytes(body, BODY)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => {
+            let message = format!("the body is larger than {} KiB, or ends too early", BODY >> 10);
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message))
+        }
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not come in time")),
+    }
 }
 
 pub(super) async fn remove(
@@ -93,7 +97,7 @@ async fn answer(view: &View, change: Change) -> Result<Response, Refusal> {
 }
 
 /// Whether a call that changes something may be made.
-fn authorize(view: &View, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn authorize(view: &View, headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(token) = &view.token else {
         let message = "calls that change something need admin.token in the configuration";
         return Err(Refusal::new(StatusCode::FORBIDDEN, "no_token", message));

@@ -65,7 +65,7 @@ impl Lane {
             Ok(generation) => {
                 *current = Some(generation);
                 self.shared.counters.count_replaced();
-                tracing::error!(cause = %reason(fatal), generation = broken + 1, "the Kafka producer broke and was replaced");
+                tracing::error!(error = %reason(fatal), generation = broken + 1, "the Kafka producer broke and was replaced");
             }
             Err(error) => tracing::error!(error = %reason(&error), "the broken Kafka producer cannot be replaced"),
         }

@@ -191,7 +191,7 @@ impl ClientContext for Reports {
         self.suspect.store(true, SeqCst);
         self.shared.suspicion.notify_waiters();
         if self.shared.pulse.is_news(code) {
-            tracing::warn!(code = %code, reason, "trouble with the Kafka brokers");
+            tracing::warn!(code = %code, error = reason, "trouble with the Kafka brokers");
         }
     }
 

@@ -1,0 +1,96 @@
+//! How a line is written: as the subscriber's own format has it, unless it repeats.
+
+use std::{
+    fmt::{self, Write as _},
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
+
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    fmt::{
+        FmtContext, FormatFields,
+        format::{FormatEvent, Writer},
+    },
+    registry::LookupSpan,
+};
+
+use super::repeats::Repeats;
+
+/// The fields that say what a line is about. Others, counts and errors among them, differ between repetitions.
+const SUBJECT: [&str; 10] =
+    ["portal", "connector", "topic", "event", "code", "reason", "class", "facility", "host", "file"];
+
+/// How a line ends, where the number of repetitions goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ending {
+    /// With a field behind the others.
+    Text,
+    /// With the brace of the object.
+    Json,
+}
+
+/// Writes lines of another format, and leaves out what repeats.
+pub(super) struct Lines<F> {
+    format: F,
+    ending: Ending,
+    repeats: Mutex<Repeats>,
+}
+
+impl<F> Lines<F> {
+    pub fn new(format: F, ending: Ending) -> Self {
+        Self { format, ending, repeats: Mutex::default() }
+    }
+
+    /// How many lines of this kind were left out; `None` if this one is. Who asks for debug lines gets all of them.
+    fn admit(&self, event: &Event<'_>) -> Option<u64> {
+        if *event.metadata().level() > Level::INFO {
+            return Some(0);
+        }
+        let mut subject = Subject::default();
+        event.record(&mut subject);
+        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        repeats.admit(Instant::now(), event.metadata().callsite(), subject.0)
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for Lines<F>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    N: for<'w> FormatFields<'w> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        match self.admit(event) {
+            None => Ok(()),
+            Some(0) => self.format.format_event(ctx, writer, event),
+            Some(repeats) => {
+                let mut line = String::new();
+                self.format.format_event(ctx, Writer::new(&mut line), event)?;
+                let line = line.trim_end();
+                match self.ending {
+                    Ending::Text => writeln!(writer, "{line} repeats={repeats}"),
+                    Ending::Json => {
+                        writeln!(writer, "{},\"repeats\":{repeats}}}", line.strip_suffix('}').unwrap_or(line))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a line is about, as text.
+#[derive(Default)]
+struct Subject(String);
+
+impl Visit for Subject {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if SUBJECT.contains(&field.name()) {
+            // A value that cannot be shown tells nothing apart.
+            let _ = write!(self.0, "{}={value:?} ", field.name());
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The log as it is written.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use super::*;
+
+/// Where the lines of a test go.
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("a page").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Page {
+    fn lines(&self) -> Vec<String> {
+        String::from_utf8(self.0.lock().expect("a page").clone()).expect("text").lines().map(str::to_owned).collect()
+    }
+}
+
+fn log(level: &str, format: Format, portals: &[&str]) -> (Page, Dispatch, LogHandle) {
+    let page = Page::default();
+    let writer = page.clone();
+    let log = Log { level: level.into(), format, portals: portals.iter().map(|id| (*id).to_owned()).collect() };
+    let (dispatch, handle) = build(&log, false, move || writer.clone()).expect("built");
+    (page, dispatch, handle)
+}
+
+#[test]
+fn the_level_changes_while_the_process_runs() {
+    for format in [Format::Text, Format::Json] {
+        let (_, dispatch, handle) = log("warn", format, &[]);
+        tracing::dispatcher::with_default(&dispatch, || {
+            assert!(tracing::enabled!(tracing::Level::WARN) && !tracing::enabled!(tracing::Level::INFO));
+            handle.set_level("debug").expect("changed");
+            assert!(tracing::enabled!(tracing::Level::DEBUG));
+            assert!(matches!(handle.set_level("inof"), Err(LogError::Level(_))));
+            assert_eq!(handle.logged().expect("it runs").level, "debug");
+            handle.set_level("off").expect("changed");
+            assert!(!tracing::enabled!(tracing::Level::ERROR));
+        });
+    }
+}
+
+#[test]
+fn one_portal_is_followed_while_the_rest_stays_as_it_was() {
+    let (page, dispatch, handle) = log("warn", Format::Text, &["troubled"]);
+    let speak = |word: &str| {
+        for portal in ["troubled", "quiet"] {
+            tracing::trace!(portal, "{word} trace");
+            tracing::debug!(portal, "{word} debug");
+            tracing::debug!(portal = %portal, "{word} shown debug");
+            tracing::info!(portal, "{word} info");
+            tracing::error!(portal, word, "{word} error");
+        }
+        tracing::debug!("{word} of nobody");
+        tracing::debug!(target: "hyper", portal = "troubled", "{word} of a library");
+    };
+    let wanted = |portals: &[&str], word: &str| {
+        let mut wanted: Vec<String> = Vec::new();
+        for portal in ["troubled", "quiet"] {
+            let followed = portals.contains(&portal);
+            let levels = if followed { &["debug", "shown debug", "info", "error"][..] } else { &["error"][..] };
+            wanted.extend(levels.iter().map(|level| format!("{word} {level} {portal}")));
+        }
+        wanted
+    };
+    let said = |page: &Page| -> Vec<String> {
+        let line = |line: String| {
+            let (_, message) = line.split_once(": ").expect("a message");
+            let (message, fields) = message.split_once(" portal=").expect("a portal");
+            format!("{message} {}", fields.split(' ').next().unwrap_or_default().trim_matches('"'))
+        };
+        page.lines().into_iter().map(line).collect()
+    };
+    tracing::dispatcher::with_default(&dispatch, || {
+        speak("first");
+        assert_eq!(said(&page), wanted(&["troubled"], "first"));
+        page.0.lock().expect("a page").clear();
+        handle.follow(BTreeSet::from(["quiet".to_owned()])).expect("changed");
+        speak("second");
+        // An error that was written a moment ago is a repetition, whatever its text.
+        let second: Vec<String> =
+            wanted(&["quiet"], "second").into_iter().filter(|line| !line.contains("error")).collect();
+        assert_eq!(said(&page), second);
+        assert_eq!(handle.logged().expect("it runs").portals.into_iter().collect::<Vec<_>>(), ["quiet"]);
+    });
+}
+
+#[test]
+fn a_repetition_is_left_out_and_debug_lines_never_are() {
+    let (page, dispatch, _) = log("debug", Format::Json, &[]);
+    tracing::dispatcher::with_default(&dispatch, || {
+        for poll in 0..50 {
+            for portal in ["a", "b"] {
+                tracing::warn!(portal, error = format!("time-out {poll}"), "a request failed");
+                tracing::debug!(portal, "details");
+            }
+        }
+    });
+    let lines = page.lines();
+    assert_eq!(lines.iter().filter(|line| line.contains("a request failed")).count(), 2, "one for each portal");
+    assert_eq!(lines.iter().filter(|line| line.contains("details")).count(), 100);
+    let line: Value = serde_json::from_str(&lines[0]).expect("JSON");
+    assert_eq!((&line["level"], &line["portal"]), (&"WARN".into(), &"a".into()), "{line}");
+    assert_eq!((&line["message"], &line["error"]), (&"a request failed".into(), &"time-out 0".into()), "{line}");
+    assert!(line["timestamp"].is_string() && line["target"].is_string(), "{line}");
+}
