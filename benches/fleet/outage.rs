@@ -1,4 +1,5 @@
-//! The broker is away while every portal has changes, and all of them wake the bridge.
+//! The broker is away while every portal has changes, and all of them wake the bridge. Whose call was turned away, since so
+//! many came at once, is polled by an operator: all are woken before the broker is back.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub async fn run(scene: &Scene, broker: &mut Broker) -> Value {
         if calls.len() >= AT_ONCE {
             calls.join_next().await;
         }
-        calls.spawn(scene.waking(portal));
+        calls.spawn(scene.polling(portal));
     }
     calls.join_all().await;
     tokio::time::sleep(AWAY).await;

@@ -47,6 +47,7 @@ replication_factor = 1
                 app = portals.app()
             );
             let bridge = Bridge::quiet(&text, ADMIN_TOKEN);
+            bridge.be_woken();
             portals.register(&bridge.registry());
             (portals, bridge, topic)
         });
@@ -83,13 +84,8 @@ replication_factor = 1
         begun.elapsed()
     }
 
-    /// Wakes a portal.
-    pub async fn wake(&self, portal: usize) {
-        self.waking(portal).await;
-    }
-
-    /// The call that wakes a portal, for a task of its own.
-    pub fn waking(&self, portal: usize) -> impl Future<Output = ()> + Send + 'static {
+    /// An operator's call that has a portal polled, for a task of its own.
+    pub fn polling(&self, portal: usize) -> impl Future<Output = ()> + Send + 'static {
         let url = format!("http://{}/api/portals/{}/poll", self.bridge.admin(), self.members[portal]);
         let request = self.http.post(url).bearer_auth(ADMIN_TOKEN);
         async move {

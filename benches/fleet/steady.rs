@@ -42,7 +42,7 @@ pub async fn idle(scene: &Scene, empty: f64) -> Value {
     })
 }
 
-/// A hundredth of the portals has a change each second, and is woken for it.
+/// A hundredth of the portals has a change each second, and wakes the bridge for it.
 pub async fn busy(scene: &Scene) -> Value {
     let busy = (scene.portals() / 100).max(1);
     let pid = scene.bridge.id();
@@ -54,7 +54,6 @@ pub async fn busy(scene: &Scene) -> Value {
             ticks.tick().await;
             tokio::task::block_in_place(|| scene.portals.emit(portal, deal));
             deal += 1;
-            scene.wake(portal).await;
         }
     }
     let took = begun.elapsed().as_secs_f64();

@@ -2,7 +2,10 @@
 //!
 //! They are forms with PHP brackets. A wake-up and an install carry fresh tokens.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use reqwest::{Client, RequestBuilder, Response};
 use tokio::time::{Instant, sleep_until};
@@ -129,6 +132,13 @@ async fn send(shared: &Shared, request: RequestBuilder, form: String) -> Result<
     Ok(answer)
 }
 
-fn client() -> Result<Client, WakeError> {
-    Client::builder().no_proxy().timeout(PATIENCE).build().map_err(WakeError)
+/// One client for all portals, since making one reads the system's certificates; and a connection for each call, as the
+/// portals' own servers make them.
+fn client() -> Result<&'static Client, WakeError> {
+    static CLIENT: OnceLock<Client> = OnceLock::new();
+    if let Some(client) = CLIENT.get() {
+        return Ok(client);
+    }
+    let client = Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(0).build().map_err(WakeError)?;
+    Ok(CLIENT.get_or_init(|| client))
 }

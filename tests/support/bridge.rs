@@ -48,6 +48,15 @@ impl Bridge {
         Self::with(rest, &format!("token = \"{token}\""), "level = \"info\"")
     }
 
+    /// Lets the portals wake it from its next start on.
+    pub fn be_woken(&self) {
+        let text = fs::read_to_string(self.config()).expect("a configuration");
+        let (before, after) = text.split_once("[http]\nlisten = \"").expect("a listener");
+        let (listen, rest) = after.split_once('"').expect("an address");
+        let text = format!("{before}[http]\npublic_url = \"http://{listen}/\"\nlisten = \"{listen}\"{rest}");
+        fs::write(self.config(), text).expect("written");
+    }
+
     /// One that says all that it can say: every line of its log, and a trace.
     pub fn chatty(rest: &str, token: &str) -> Self {
         let mut bridge = Self::with(rest, &format!("token = \"{token}\""), "level = \"trace\"");
