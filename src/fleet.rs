@@ -176,6 +176,22 @@ mod tests {
 
     use super::*;
 
+    fn size_of_portal<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn size_of_queue<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// There are thousands of each, and all they do most of the time is to wait.
+    #[test]
+    fn the_tasks_of_a_portal_and_of_a_queue_are_small() {
+        let (portal, queue) = (size_of_portal(portal::Task::run), size_of_queue(crate::runner::Runner::run));
+        println!("the task of a portal takes {portal} bytes, that of a queue {queue}");
+        assert!(portal <= 2048 && queue <= 3072, "{portal} and {queue} bytes");
+    }
+
     #[test]
     fn a_start_is_spread_and_ends_within_the_longest_wait_of_an_idle_queue() {
         let minute = Duration::from_secs(60);

@@ -35,7 +35,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept: long enough for a queue that is being drained or polled every few seconds, and
 /// shorter than servers usually do, since a request that meets a dying connection has an unknown outcome. Each portal has
 /// a host of its own, so of thousands that are polled once a minute every second held open is memory and descriptors.
-const IDLE_CONNECTION: Duration = Duration::from_secs(10);
+const IDLE_CONNECTION: Duration = Duration::from_secs(5);
 /// Idle connections to one portal: its queues take turns more often than they call at the same time.
 const IDLE_CONNECTIONS: usize = 2;
 /// The longest wait that a portal can ask for with `Retry-After`.

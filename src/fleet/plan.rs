@@ -56,7 +56,7 @@ pub async fn run(portal: &Portal, parts: &Arc<Parts>) {
                 changed = changes.changed() => if changed.is_err() { return },
                 () = licence.in_doubt() => {}
                 () = look => if portal.queues().iter().all(|queue| queue.status().is_closed()) {
-                    session.close().await;
+                    Box::pin(session.close()).await;
                 },
             }
             continue;
@@ -66,11 +66,9 @@ pub async fn run(portal: &Portal, parts: &Arc<Parts>) {
             () = clock.sleep_until(backoff.until().unwrap_or_default()) => {}
             () = licence.in_doubt() => {}
         }
-        let looked = match mode(session, parts).await {
-            Ok(mode) => session.allow(mode).await,
-            Err(obstacle) => Err(obstacle),
-        };
-        if let Err(obstacle) = looked {
+        let looked = async { session.allow(mode(session, parts).await?).await };
+        // In a box: the next look comes in minutes at the soonest.
+        if let Err(obstacle) = Box::pin(looked).await {
             // The session has told of it; the next look comes when it is due.
             let code = obstacle.code.as_deref();
             tracing::debug!(portal = %session.portal(), code, "the plan cannot be looked at");

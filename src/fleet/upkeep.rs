@@ -105,7 +105,8 @@ pub async fn run(portal: &Portal, parts: &Arc<Parts>) {
             }
             Ok::<bool, Obstacle>(complete)
         };
-        match looked.await {
+        // In a box: between two looks lies a day.
+        match Box::pin(looked).await {
             Ok(true) => backoff.reset(),
             Ok(false) => backoff.failed(clock.now(), None),
             Err(obstacle) => backoff.failed(clock.now(), obstacle.retry_after),
