@@ -11,6 +11,8 @@ ARGS ?=
 TIERS := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 # These start brokers of their own: one test at a time, or two cores and a few GiB are not enough.
 SERIAL := harness kafka container health page prometheus chaos
+# Mostly they wait for time to pass: more tests at a time than there are cores.
+WAITING := bridge monitoring
 # These print figures that are worth seeing each time.
 TELLING := model properties chaos
 
@@ -50,6 +52,7 @@ test: kafka ## all tiers of tests, real Apache Kafka included
 	for tier in $(TIERS); do \
 		options=""; \
 		case " $(SERIAL) " in *" $$tier "*) options="--test-threads=1" ;; esac; \
+		case " $(WAITING) " in *" $$tier "*) options="--test-threads=8" ;; esac; \
 		case " $(TELLING) " in *" $$tier "*) options="$$options --nocapture" ;; esac; \
 		run --test "$$tier" -- $$options; \
 	done; \
@@ -134,11 +137,13 @@ fuzz-guided: ## the same readers under libFuzzer, which sees what its bytes have
 
 # Another seed each time, and it is printed. With B24KAFKA_CHAOS_SEED=... the same moments are chosen again.
 .PHONY: chaos
-chaos: kafka ## a quarter of an hour of kills, freezes, refusals and lies on real Kafka (a table, and target/chaos.json), then the fuzzers
+chaos: kafka ## a quarter of an hour of kills, freezes, refusals and lies on real Kafka (a table, and target/chaos.json), then long schedules and the fuzzers
 	@rm -f target/chaos.txt target/chaos.json
 	@seed=$${B24KAFKA_CHAOS_SEED:-$$(date +%s)}; echo "seed $$seed"; code=0; \
 	B24KAFKA_CHAOS_SEED=$$seed B24KAFKA_CHAOS_LONG=1 \
 		$(CARGO) test --locked --quiet --test chaos -- --nocapture --test-threads=1 $(ARGS) || code=$$?; \
+	B24KAFKA_PROPERTY_SEED=$$seed B24KAFKA_PROPERTY_SECONDS=$${B24KAFKA_PROPERTY_SECONDS:-60} \
+		$(CARGO) test --locked --quiet --test properties -- --nocapture || code=$$?; \
 	B24KAFKA_FUZZ_SEED=$$seed $(MAKE) --no-print-directory fuzz-guided || code=$$?; \
 	echo; cat target/chaos.txt; exit $$code
 

@@ -16,6 +16,8 @@ async fn the_bridge_is_killed_at_random_points() {
     let broker = tokio::task::block_in_place(|| Broker::start(&Options::new()));
     let mut stage = Stage::new("bridge killed", &broker.bootstrap(), Setup::default()).await;
     stage.bridge.record();
+    // One portal has reservations, the other one has none.
+    stage.lower();
     let kills = plan::size(6, 60);
     let mut amid = 0;
     for _ in 0..kills {
@@ -30,6 +32,7 @@ async fn the_bridge_is_killed_at_random_points() {
     }
     assert!(amid * 4 >= kills, "only {amid} of {kills} kills met rows between reading and clearing");
     stage.start();
+    stage.until("the plan is seen to be lowered", || stage.is_lowered()).await;
     stage.end(&broker.bootstrap(), kills, format!("{amid} with rows in flight")).await;
 }
 

@@ -105,6 +105,21 @@ impl Stage {
         self.until("rows flow", || self.cleared() >= target).await;
     }
 
+    /// Takes the reservations of the last portal away.
+    pub fn lower(&self) {
+        self.last().set_feature("rest_offline_extended", false);
+    }
+
+    /// Whether the bridge reads the last portal without reservations.
+    pub fn is_lowered(&self) -> bool {
+        let seen = self.bridge.get(&format!("/api/portals/{}", self.last().member_id()));
+        seen.is_some_and(|(_, body)| body.contains("\"mode\":\"conditional\""))
+    }
+
+    fn last(&self) -> Portal {
+        self.sim.portals().last().expect("a portal")
+    }
+
     /// Waits until something is so.
     pub async fn until(&self, what: &str, wanted: impl Fn() -> bool) {
         let begun = Instant::now();
