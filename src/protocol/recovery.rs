@@ -61,6 +61,8 @@ impl Recovery {
     /// left a moment ago, so the time at which it was asked for says nothing.
     pub fn unknown_get(&mut self, now: Millis, late_scan: bool) {
         self.urgent = Some(now);
+        // A scan that is under way, waiting for its next page, has not looked for these rows where it has been.
+        self.progress = None;
         let dead = now.plus(REQUEST_LIFE).plus(MARGIN);
         self.alive = Some(dead);
         if late_scan {
@@ -170,6 +172,18 @@ mod tests {
         assert_eq!(recovery.due_at(), Some(Millis(5).plus(DEAD)));
         finish(&mut recovery, Millis(80_000));
         assert_eq!(recovery.due_at(), None);
+    }
+
+    #[test]
+    fn a_scan_that_an_unknown_get_falls_into_begins_anew() {
+        let mut recovery = Recovery::new(None);
+        recovery.take_over(Millis(0), false);
+        recovery.position(Millis(0));
+        recovery.advance(Millis(10), RowId::new(50), true);
+        recovery.unknown_get(Millis(20), true);
+        assert_eq!(recovery.position(Millis(30)), None, "its rows may be anywhere");
+        recovery.advance(Millis(40), None, false);
+        assert!(!recovery.is_urgent());
     }
 
     #[test]
