@@ -45,13 +45,15 @@ async fn what_the_topic_refuses_and_what_cannot_be_read_become_dead_letters_and_
     let nameless = portal.emit("", r#"{"FIELDS":{"ID":"7"}}"#, "");
     // No broker takes this one with its data, under whatever reason.
     let heavy = portal.emit("", &format!(r#"{{"FIELDS":"{}"}}"#, noise(2_000_000)), "");
+    // Nor this one with the id of its deal in a header.
+    let endless = portal.emit("ONCRMDEALUPDATE", &format!(r#"{{"FIELDS":{{"ID":"{}"}}}}"#, noise(2_000_000)), "");
     for id in 200..250 {
         deal(&portal, id, 0);
     }
     stage.start();
     stage.drained().await;
     let of = |reason: &str| stage.bridge.metric(&format!("b24kafka_dead_letters_total{{reason=\"{reason}\"}}"));
-    assert_eq!([of("too_large"), of("malformed_row"), stage.bridge.metric("b24kafka_rows_held")], [2.0, 1.0, 0.0]);
+    assert_eq!([of("too_large"), of("malformed_row"), stage.bridge.metric("b24kafka_rows_held")], [3.0, 1.0, 0.0]);
     tokio::task::block_in_place(|| stage.bridge.stop());
     let records = stage.records();
     assert_eq!(deals(&records), 100, "the neighbours arrive");
@@ -62,9 +64,11 @@ async fn what_the_topic_refuses_and_what_cannot_be_read_become_dead_letters_and_
     let [letter] = letters(&portal, &records, nameless)[..] else { panic!("one letter of row {nameless}") };
     assert_eq!(letter.header("b24_reason"), Some("malformed_row"));
     assert_eq!(letter.json()["row"]["EVENT_DATA"]["FIELDS"]["ID"], "7");
-    let [letter] = letters(&portal, &records, heavy)[..] else { panic!("one letter of row {heavy}") };
-    let value = letter.json();
-    assert!(value["row"]["bytes"].as_u64() > Some(2_000_000) && value["row"]["sha256"].is_string(), "{value}");
+    for row in [heavy, endless] {
+        let [letter] = letters(&portal, &records, row)[..] else { panic!("one letter of row {row}") };
+        let value = letter.json();
+        assert!(value["row"]["bytes"].as_u64() > Some(2_000_000) && value["row"]["sha256"].is_string(), "{value}");
+    }
     assert!(stage.portal().misuse().is_clean());
 }
 

@@ -71,6 +71,10 @@ pub fn read_row<'a>(raw: &RawRow<'_>, whole: impl FnOnce() -> Option<&'a str>) -
     Some(Row { id, body })
 }
 
+/// The longest name, id or time in bytes. They go into headers, which nothing shortens: with a longer one even a dead letter
+/// could be larger than any broker takes. Real ones have some dozens.
+const LONGEST: usize = 1024;
+
 /// The words in the error name fields only: they end up in a dead letter's `detail`.
 fn event(raw: &RawRow<'_>) -> Result<Event, &'static str> {
     let name = scalar::text(raw.event_name).filter(|name| !name.is_empty()).ok_or("EVENT_NAME is no text")?;
@@ -82,6 +86,16 @@ fn event(raw: &RawRow<'_>) -> Result<Event, &'static str> {
     let data = data(raw.event_data, entry).ok_or("EVENT_DATA is neither an object, a list nor empty")?;
     let entity = entry.map_or(catalogue::OTHER, |entry| entry.entity);
     let entity_id: Box<str> = catalogue::entity_id(entry, &data, &message_id).into();
+    for (text, fault) in [
+        (&*name, "EVENT_NAME is too long"),
+        (&*timestamp_x, "TIMESTAMP_X is too long"),
+        (&*message_id, "MESSAGE_ID is too long"),
+        (&*entity_id, "the id of the entity in EVENT_DATA is too long"),
+    ] {
+        if text.len() > LONGEST {
+            return Err(fault);
+        }
+    }
     if raw.event_additional == TWICE {
         return Err("EVENT_ADDITIONAL is there twice");
     }
