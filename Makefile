@@ -90,7 +90,7 @@ doc: ## the crate's documentation, broken links refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 .PHONY: docs
-docs: ## write the documents that are made from the code: docs/metrics.md
+docs: ## write the documents that are made from the code: docs/metrics.md and docs/configuration.md
 	B24KAFKA_WRITE_DOCS=1 $(CARGO) test --locked --quiet --test generated
 
 .PHONY: model
@@ -198,7 +198,7 @@ image: ## the container image from source (IMAGE=name:tag, ARGS="--build-arg RUN
 .PHONY: doctor
 doctor: ## what this machine lacks, in one line
 	@missing=""; \
-	for tool in cc make perl java javac mvn promtool prometheus chromium chromedriver cargo; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	for tool in cc c++ make perl java javac mvn promtool prometheus chromium chromedriver cargo; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if command -v cargo >/dev/null; then \
 		cargo fmt --version >/dev/null 2>&1 || missing="$$missing rustfmt"; \
 		cargo clippy --version >/dev/null 2>&1 || missing="$$missing clippy"; \

@@ -26,7 +26,7 @@ enum Kind {
 impl Registry {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Self> {
         let kind = section.or(
-            Named("kind", "Where portals and their tokens are kept: in files of this one process."),
+            Named("kind", "Where portals and their tokens are kept: in files of this one process. This version does not offer kafka."),
             "\"file\"",
             &Choice(&[("file", Kind::File), ("kafka", Kind::Kafka)]),
         );

@@ -171,7 +171,7 @@ def pod(feature, *sets):
 
 
 @pytest.mark.parametrize(
-    "grace, seconds", [("30s", 45), ("1s", 16), ("1500ms", 17), ("1000ms", 16), ("2m", 135), ("1h", 3615)]
+    "grace, seconds", [("30s", 70), ("1s", 41), ("1500ms", 42), ("1000ms", 41), ("2m", 160), ("1h", 3640)]
 )
 def test_the_pod_outlives_the_grace_of_the_program(grace, seconds):
     spec = pod("minimal", "--set", f"config.shutdown.grace={grace}")["spec"]

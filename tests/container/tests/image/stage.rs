@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// Where the simulator listens within the network.
 const SIM: u16 = 8024;
 /// The pod's grace period of the chart: how long `docker stop` waits before it kills.
-const GRACE: i32 = 45;
+const GRACE: i32 = 70;
 const TOPICS: &str = r"bitrix24\..*";
 
 pub struct Stage {
