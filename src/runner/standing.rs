@@ -228,7 +228,13 @@ impl Standing {
         self.again.notify_one();
     }
 
-    /// Waits until the portal is served again after it was parked, or somebody says that it can be; for one task.
+    /// What was bound at the portal may be gone: there is reason to look.
+    pub fn look_again(&self) {
+        self.again.notify_one();
+    }
+
+    /// Waits until the portal is served again after it was parked, somebody says that it can be, or there is another reason
+    /// to look at its bindings; for one task.
     pub async fn served_again(&self) {
         self.again.notified().await;
     }

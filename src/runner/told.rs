@@ -67,10 +67,14 @@ impl Tally<'_> {
                 %portal, connector, %row,
                 "a row changed at the moment of its deletion; until Kafka has it, this process has the only copy",
             ),
-            Fact::WakeUpsMissed => tracing::warn!(
-                %portal, connector,
-                "rows came that no wake-up announced: the queue is polled more often until wake-ups come again",
-            ),
+            Fact::WakeUpsMissed => {
+                tracing::warn!(
+                    %portal, connector,
+                    "rows came that no wake-up announced: the queue is polled more often until wake-ups come again",
+                );
+                // An update of the application takes bindings away; events that are not bound make no rows.
+                self.session.standing().look_again();
+            }
             Fact::WakeUpsBack => tracing::info!(%portal, connector, "wake-ups come again"),
             _ => tracing::debug!(%portal, connector, "the outcome of a get is unknown; looking for what it reserved"),
         }

@@ -92,13 +92,13 @@ async fn a_portal_that_stops_calling_is_polled_and_says_so_until_it_calls_again(
         portal.emit("ONCRMDEALADD", &format!(r#"{{"FIELDS":{{"ID":"{id}"}}}}"#), "");
         assert!(portal.wait_until(PATIENCE, |counts| counts == Counts::default()).await, "as without wake-ups");
     }
-    // An operator's poll has the bindings looked at.
-    running.poll(&portal).await;
+    // That calls are missed has the bindings looked at.
     let called = counted(&running, "wake", "taken").await;
-    let mut id = 6;
+    let (mut id, begun) = (6, Instant::now());
     while counted(&running, "wake", "taken").await == called {
         portal.emit("ONCRMDEALADD", &format!(r#"{{"FIELDS":{{"ID":"{id}"}}}}"#), "");
         id += 1;
+        assert!(begun.elapsed() < PATIENCE, "it calls no more");
         tick().await;
     }
     running.portal(&portal, |seen| wake_ups(seen, "expected")).await;
