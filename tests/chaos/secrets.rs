@@ -27,7 +27,8 @@ use super::{
 const PASSWORD: &str = "kafka-passw0rd-of-the-bridge";
 const ADMIN: &str = "admin-t0ken-of-the-bridge";
 const INSIDE: &str = "t0ken-inside-of-an-event";
-const CALLS: [&str; 6] = ["/metrics", "/health", "/ready", "/live", "/api/portals", "/api/portals/nobody"];
+const CALLS: [&str; 8] =
+    ["/metrics", "/health", "/ready", "/live", "/", "/portals/nobody", "/api/portals", "/api/portals/nobody"];
 
 /// What was written, by the name of where.
 #[derive(Default)]
@@ -40,7 +41,9 @@ impl Written {
 
     /// What the admin listener says now.
     fn listen(&mut self, bridge: &Bridge, portals: &[Portal]) {
-        let own = portals.iter().map(|portal| format!("/api/portals/{}", portal.member_id()));
+        let own = portals.iter().flat_map(|portal| {
+            ["/portals", "/api/portals"].map(|place| format!("{place}/{}", portal.member_id()))
+        });
         for path in CALLS.iter().map(|path| (*path).to_owned()).chain(own) {
             let said = bridge.get(&path).map(|(_, body)| body).unwrap_or_default();
             self.add(path, said);
