@@ -1,4 +1,5 @@
-//! The OAuth server: it exchanges refresh tokens, and rotates them (protocol reference section 4).
+//! The OAuth server: it exchanges refresh tokens, which it rotates, and the codes that an authorization by hand brings
+//! (protocol reference section 4).
 
 use super::{
     failure::Failure,
@@ -17,31 +18,61 @@ pub struct Application {
     pub secret: String,
 }
 
-/// Checks all but the refresh token.
-pub fn check(application: &Application, params: &Php) -> Result<(), Failure> {
+/// What is exchanged for a pair of tokens.
+#[derive(Clone, Debug)]
+pub enum Grant {
+    /// A refresh token.
+    Refresh(String),
+    /// The code that the browser of an administrator was sent on with.
+    Code(String),
+}
+
+impl Grant {
+    /// The token or the code; both begin with the number of their portal.
+    pub fn text(&self) -> &str {
+        let (Self::Refresh(text) | Self::Code(text)) = self;
+        text
+    }
+}
+
+/// Checks all but the grant itself.
+pub fn check(application: &Application, params: &Php) -> Result<Grant, Failure> {
     let text = |name: &str| params.get(name).and_then(Php::text).unwrap_or_default();
-    if text("grant_type") != "refresh_token" || text("refresh_token").is_empty() {
+    let grant = match text("grant_type") {
+        "refresh_token" => Grant::Refresh(text("refresh_token").to_owned()),
+        "authorization_code" => Grant::Code(text("code").to_owned()),
+        _ => return Err(Failure::by_code("invalid_request")),
+    };
+    if grant.text().is_empty() {
         return Err(Failure::by_code("invalid_request"));
     }
     if text("client_id") != application.id || text("client_secret") != application.secret {
         return Err(Failure::by_code("invalid_client"));
     }
-    Ok(())
+    Ok(grant)
 }
 
-/// Exchanges a refresh token. A rotated one is refused, unless the server is told to be lenient with the last one.
-pub fn refresh(shared: &Shared, token: &str) -> Result<String, Failure> {
+/// Exchanges a grant. A rotated refresh token is refused, unless the server is told to be lenient with the last one; a
+/// code is good once, and for some seconds only.
+pub fn exchange(shared: &Shared, grant: &Grant) -> Result<String, Failure> {
     let now = shared.clock.now();
     let mut state = shared.lock();
-    match state.tokens.presented(token) {
-        Presented::Current => {}
-        Presented::Rotated => {
-            state.misuse.old_refreshes += 1;
-            if !(state.tokens.lenient && state.tokens.is_last_rotated(token)) {
+    match grant {
+        Grant::Refresh(token) => match state.tokens.presented(token) {
+            Presented::Current => {}
+            Presented::Rotated => {
+                state.misuse.old_refreshes += 1;
+                if !(state.tokens.lenient && state.tokens.is_last_rotated(token)) {
+                    return Err(Failure::by_code("invalid_grant"));
+                }
+            }
+            Presented::Unknown => return Err(Failure::by_code("invalid_grant")),
+        },
+        Grant::Code(code) => {
+            if !state.tokens.take_code(code, now) {
                 return Err(Failure::by_code("invalid_grant"));
             }
         }
-        Presented::Unknown => return Err(Failure::by_code("invalid_grant")),
     }
     let State { tokens, rng, .. } = &mut *state;
     let pair = tokens.issue(now, rng);

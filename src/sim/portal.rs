@@ -123,6 +123,15 @@ impl Portal {
         state.tokens.issued().map(|pair| (pair.access.as_str().into(), pair.refresh.as_str().into())).collect()
     }
 
+    /// A code as an administrator finds it in the browser's address after authorizing the application by hand. It can be
+    /// exchanged for tokens once, within half a minute.
+    pub fn authorization_code(&self) -> SecretString {
+        let now = self.0.clock.now();
+        let mut state = self.0.lock();
+        let State { tokens, rng, .. } = &mut *state;
+        tokens.issue_code(now, rng).into()
+    }
+
     /// What calls to handlers carry as `auth[application_token]`.
     pub fn application_token(&self) -> SecretString {
         self.0.lock().application_token.as_str().into()

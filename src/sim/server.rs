@@ -148,11 +148,11 @@ fn params(query: &str, body: &Bytes, form: bool) -> Option<Php> {
 }
 
 async fn token(world: &World, params: &Php) -> Result<Response<Body>, Cut> {
-    if let Err(failure) = oauth::check(&world.application, params) {
-        return Ok(json(Reply::failure(&failure)));
-    }
-    let token = params.get("refresh_token").and_then(Php::text).unwrap_or_default();
-    let Some(portal) = Tokens::portal_of(token).and_then(|n| world.portals.get(n)) else {
+    let grant = match oauth::check(&world.application, params) {
+        Ok(grant) => grant,
+        Err(failure) => return Ok(json(Reply::failure(&failure))),
+    };
+    let Some(portal) = Tokens::portal_of(grant.text()).and_then(|n| world.portals.get(n)) else {
         return Ok(json(Reply::failure(&Failure::by_code("invalid_grant"))));
     };
     let _awaited = rest::Refreshing::new(portal);
@@ -161,39 +161,39 @@ async fn token(world: &World, params: &Php) -> Result<Response<Body>, Cut> {
         state.requests.oauth += 1;
         state.strike(&["oauth"], Level::OAuth)
     };
-    let refresh = || match oauth::refresh(portal, token) {
+    let exchange = || match oauth::exchange(portal, &grant) {
         Ok(body) => Reply { status: 200, body },
         Err(failure) => Reply::failure(&failure),
     };
     match trouble {
-        None | Some(Trouble::Split(_) | Trouble::ExpireTokens) => Ok(json(refresh())),
+        None | Some(Trouble::Split(_) | Trouble::ExpireTokens) => Ok(json(exchange())),
         Some(Trouble::LostRequest) => Err(Cut),
         Some(Trouble::LostAnswer) => {
-            refresh();
+            exchange();
             Err(Cut)
         }
         Some(Trouble::Slow(after)) => {
-            let reply = refresh();
+            let reply = exchange();
             tokio::time::sleep(after).await;
             Ok(json(reply))
         }
         Some(Trouble::Late(after)) => {
-            let (portal, token) = (portal.clone(), token.to_owned());
+            let (portal, grant) = (portal.clone(), grant.clone());
             detached(world, async move {
                 tokio::time::sleep(after).await;
                 // Whether it works or not, nobody hears of it.
-                let _ = oauth::refresh(&portal, &token);
+                let _ = oauth::exchange(&portal, &grant);
             })
             .await?;
             Ok(page(StatusCode::GATEWAY_TIMEOUT))
         }
         Some(Trouble::Status { status, executed }) => {
             if executed {
-                refresh();
+                exchange();
             }
             Ok(page(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)))
         }
-        Some(Trouble::Truncated) => Ok(truncated(refresh())),
+        Some(Trouble::Truncated) => Ok(truncated(exchange())),
         Some(Trouble::Refuse(failure)) => Ok(json(Reply::failure(&failure))),
     }
 }

@@ -11,6 +11,9 @@ const REMEMBERED: usize = 8;
 /// Pairs that were issued last and can be told; a test that looks for them everywhere issues fewer.
 const TOLD: usize = 1024;
 
+/// How long a code of an authorization by hand is good for, in milliseconds.
+const CODE_LIFE: i64 = 30_000;
+
 /// A pair as OAuth hands it out.
 #[derive(Clone, Debug)]
 pub struct Pair {
@@ -30,6 +33,8 @@ pub struct Tokens {
     refresh: Option<String>,
     rotated: VecDeque<String>,
     issued: VecDeque<Pair>,
+    /// A code that nobody has exchanged yet, and when it was issued.
+    code: Option<(String, i64)>,
     /// How long an access token lives.
     pub life: Duration,
     /// Whether the token before the last one is still taken: what a lenient OAuth server does.
@@ -52,7 +57,7 @@ impl Tokens {
     pub fn new(portal: usize) -> Self {
         let life = Duration::from_secs(3600);
         let (access, rotated, issued) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
-        Self { portal, access, refresh: None, rotated, issued, life, lenient: false }
+        Self { portal, access, refresh: None, rotated, issued, code: None, life, lenient: false }
     }
 
     /// The number of the portal that a refresh token belongs to.
@@ -93,6 +98,17 @@ impl Tokens {
             pair.refresh = current;
         }
         pair
+    }
+
+    /// A code as it comes with an authorization by hand; it takes the place of an earlier one.
+    pub fn issue_code(&mut self, now: i64, rng: &mut SmallRng) -> &str {
+        let code = self.token(rng);
+        &self.code.insert((code, now)).0
+    }
+
+    /// Whether the code may be exchanged now; it may not another time.
+    pub fn take_code(&mut self, code: &str, now: i64) -> bool {
+        self.code.take_if(|(known, _)| known == code).is_some_and(|(_, at)| now < at + CODE_LIFE)
     }
 
     fn token(&self, rng: &mut SmallRng) -> String {
@@ -172,6 +188,10 @@ mod tests {
         assert_eq!(code(Some(&first.access), 3_600_000), "expired_token");
         assert_eq!(code(Some("x"), 0), "invalid_token");
         assert_eq!((code(None, 0), code(Some(""), 0)), ("NO_AUTH_FOUND".into(), "NO_AUTH_FOUND".into()));
+        let code = tokens.issue_code(0, &mut rng).to_owned();
+        assert!(!tokens.take_code("x", 0) && tokens.take_code(&code, 29_999) && !tokens.take_code(&code, 29_999));
+        let late = tokens.issue_code(0, &mut rng).to_owned();
+        assert!(!tokens.take_code(&late, 30_000));
         tokens.expire(5);
         assert!(tokens.check(Some(&second.access), 5).is_err());
         tokens.revoke();

@@ -34,6 +34,26 @@ async fn a_refresh_rotates_the_refresh_token() {
 }
 
 #[tokio::test]
+async fn a_code_of_an_authorization_by_hand_is_exchanged_once() {
+    let site = Site::new().await;
+    let (secret, code, old) = (site.sim.client_secret(), site.portal.authorization_code(), site.portal.refresh_token());
+    let exchange = async |code: &SecretString, secret: &str| -> Value {
+        let (id, code) = (site.sim.client_id(), code.expose_secret());
+        let query =
+            [("grant_type", "authorization_code"), ("client_id", id), ("client_secret", secret), ("code", code)];
+        let answer = site.http.get(site.sim.oauth_url()).query(&query).send().await.expect("an answer");
+        answer.json().await.expect("JSON")
+    };
+    assert_eq!(exchange(&code, "wrong").await["error"], "invalid_client");
+    assert_eq!(exchange(&old, secret.expose_secret()).await["error"], "invalid_grant", "a refresh token is no code");
+    let new = exchange(&code, secret.expose_secret()).await;
+    assert_eq!(new["client_endpoint"], site.portal.endpoint());
+    assert_eq!(new["refresh_token"], site.portal.refresh_token().expose_secret());
+    assert_ne!(site.portal.refresh_token().expose_secret(), old.expose_secret());
+    assert_eq!(exchange(&code, secret.expose_secret()).await["error"], "invalid_grant", "it is used up");
+}
+
+#[tokio::test]
 async fn a_late_refresh_rotates_the_token_when_nobody_waits_for_it_any_more() {
     let site = Site::new().await;
     let (secret, old) = (site.sim.client_secret(), site.portal.refresh_token());
