@@ -10,7 +10,7 @@ ARGS ?=
 # One tier of tests is one file (or directory) in tests/; none can be forgotten here.
 TIERS := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 # These start brokers of their own: one test at a time, or two cores and a few GiB are not enough.
-SERIAL := harness kafka container health page prometheus chaos
+SERIAL := harness documents kafka container health page prometheus chaos
 # Mostly they wait for time to pass: more tests at a time than there are cores.
 WAITING := bridge monitoring
 # These print figures that are worth seeing each time.
@@ -198,7 +198,7 @@ image: ## the container image from source (IMAGE=name:tag, ARGS="--build-arg RUN
 .PHONY: doctor
 doctor: ## what this machine lacks, in one line
 	@missing=""; \
-	for tool in cc c++ make perl java javac mvn promtool prometheus chromium chromedriver cargo; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	for tool in cc c++ make perl curl java javac mvn promtool prometheus chromium chromedriver cargo; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if command -v cargo >/dev/null; then \
 		cargo fmt --version >/dev/null 2>&1 || missing="$$missing rustfmt"; \
 		cargo clippy --version >/dev/null 2>&1 || missing="$$missing clippy"; \
@@ -215,9 +215,9 @@ doctor: ## what this machine lacks, in one line
 	echo "nothing is missing"
 
 .PHONY: install-deps
-install-deps: ## install what a Debian machine lacks (as root): C compiler, make, perl, pkg-config, Java 17, Maven, Python, Prometheus
+install-deps: ## install what a Debian machine lacks (as root): C compiler, make, perl, pkg-config, curl, Java 17, Maven, Python, Prometheus
 	@missing=""; add() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
-	add cc build-essential; add c++ build-essential; add make build-essential; add perl perl; add pkg-config pkg-config; \
+	add cc build-essential; add c++ build-essential; add make build-essential; add perl perl; add pkg-config pkg-config; add curl curl; \
 	add javac openjdk-17-jdk-headless; add mvn maven; add chromium chromium; add chromedriver chromium-driver; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	[ -n "$${DOCKER_HOST:-}" ] || [ -S /var/run/docker.sock ] || add dockerd "docker.io ca-certificates"; \
