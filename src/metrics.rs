@@ -93,7 +93,7 @@ metrics! {
     healthy = "healthy": IntGauge,
     /// Portals by state.
     portals = "portals": IntGaugeVec ["state": PortalState],
-    /// Portals that are not parked and have not answered as they should for longer than they may say nothing.
+    /// Portals that are asked and have not answered as they should for longer than they may say nothing.
     portals_silent = "portals_silent": IntGauge,
     /// Queues by mode.
     queues = "queues": IntGaugeVec ["mode": Mode],

@@ -45,6 +45,10 @@ struct Seen {
     /// What somebody has decided not to serve is no trouble.
     served: bool,
     standing: Snapshot,
+    /// Until when the bridge itself asked it for nothing; may be ahead.
+    left_alone_until: Option<Instant>,
+    /// A limit of it is used up, and it is let rest.
+    rests: bool,
     held: u64,
     held_since: Option<f64>,
     unconfirmed: u64,
@@ -62,6 +66,8 @@ pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration, metri
     let seen = |portal: &Arc<Portal>| Seen {
         served: portal.is_served(),
         standing: portal.session().standing().snapshot(),
+        left_alone_until: portal.left_alone_until(),
+        rests: portal.session().paused_until().is_some_and(|until| until > Instant::now()),
         held: portal.held(),
         held_since: portal.held_since(),
         unconfirmed: portal.unconfirmed(),
@@ -105,7 +111,7 @@ fn judge(sight: &Sight) -> Health {
     if barred > 0 {
         problems.push(format!("rows of {} wait for a topic that cannot be written; the log names it", some(barred)));
     }
-    let silent = portals.iter().filter(|seen| sight.is_silent(&seen.standing)).count();
+    let silent = portals.iter().filter(|seen| sight.is_silent(seen)).count();
     let parked = portals.iter().filter(|seen| seen.standing.state == PortalState::Parked).count();
     match (parked, silent, portals.len()) {
         (0, 0, _) => {}
@@ -118,6 +124,10 @@ fn judge(sight: &Sight) -> Health {
             warnings.extend((parked > 0).then(|| format!("{} parked", are(parked))));
             warnings.extend((silent > 0).then(|| format!("{} not answering as it should", are(silent))));
         }
+    }
+    let resting = portals.iter().filter(|seen| seen.rests && sight.is_overdue(&seen.standing, None)).count();
+    if resting > 0 {
+        warnings.push(format!("{} at rest since a limit there is used up", are(resting)));
     }
     let unbound = portals.iter().filter(|seen| seen.unbound).count();
     if unbound > 0 {
@@ -152,9 +162,15 @@ fn judge(sight: &Sight) -> Health {
 }
 
 impl Sight {
-    fn is_silent(&self, standing: &Snapshot) -> bool {
-        let silent = self.moment.saturating_duration_since(standing.silent_since);
-        standing.state != PortalState::Parked && silent > self.silence
+    /// Whether it should have said something and has not. What the bridge does not ask cannot answer: while it holds rows
+    /// that Kafka does not take, or lets the portal rest, and for a while after that.
+    fn is_silent(&self, seen: &Seen) -> bool {
+        self.is_overdue(&seen.standing, seen.left_alone_until)
+    }
+
+    fn is_overdue(&self, standing: &Snapshot, left_alone_until: Option<Instant>) -> bool {
+        let since = left_alone_until.map_or(standing.silent_since, |until| until.max(standing.silent_since));
+        standing.state != PortalState::Parked && self.moment.saturating_duration_since(since) > self.silence
     }
 }
 
@@ -178,6 +194,8 @@ mod tests {
         Seen {
             served: true,
             standing,
+            left_alone_until: None,
+            rests: false,
             held: 0,
             held_since: None,
             unconfirmed: 0,
@@ -241,6 +259,24 @@ mod tests {
             seen.now += jump;
             assert_problem(&seen, "no portal answers");
         }
+    }
+
+    #[test]
+    fn a_portal_that_the_bridge_itself_does_not_ask_is_not_silent() {
+        let now = Instant::now();
+        let ago = |seconds| now.checked_sub(Duration::from_secs(seconds));
+        let left_alone = |until| sight(vec![Seen { left_alone_until: until, ..silent() }]);
+        assert_eq!(told(&left_alone(Some(now))), (Vec::new(), Vec::new()), "it holds rows that Kafka does not take");
+        assert_eq!(told(&left_alone(ago(50))), (Vec::new(), Vec::new()), "it did a moment ago");
+        assert_problem(&left_alone(ago(62)), "no portal answers");
+        assert_problem(&left_alone(None), "no portal answers");
+
+        let mut resting = left_alone(Some(now + Duration::from_secs(300)));
+        resting.portals[0].rests = true;
+        assert_warning(&resting, "one portal is at rest since a limit there is used up");
+        assert_eq!(judge(&resting).portals_silent, 0);
+        resting.portals[0].standing.silent_since = now;
+        assert_eq!(told(&resting), (Vec::new(), Vec::new()), "a short rest is nothing to tell of");
     }
 
     #[test]

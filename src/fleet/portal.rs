@@ -4,7 +4,7 @@ mod check;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -266,6 +266,13 @@ impl Portal {
     /// Since when rows are held, in seconds since 1970.
     pub fn held_since(&self) -> Option<f64> {
         self.queues.iter().filter_map(|queue| queue.status.held_since()).reduce(f64::min)
+    }
+
+    /// Until when the bridge itself had a reason to ask the portal for nothing; `None` if there was none. One queue that may
+    /// be read is enough to hear from the portal.
+    pub fn left_alone_until(&self) -> Option<Instant> {
+        let busy = self.queues.iter().map(|queue| queue.status.busy_until()).min().flatten();
+        busy.max(self.session.paused_until())
     }
 
     /// Queues of which a request of ours may have reserved rows without our knowing.

@@ -1,6 +1,9 @@
 //! What a portal's limits leave, for whoever asks.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use crate::{bitrix::exchange::OperatingTime, protocol::types::Millis};
 
@@ -37,6 +40,9 @@ struct Inner {
     /// One for each method; there are a handful.
     methods: Vec<OperatingTime>,
     rests_until: Option<Millis>,
+    /// Until when the bridge asks for nothing, or for less, because a limit is used up. By a clock of its own, for whoever
+    /// compares it with other moments.
+    paused_until: Option<Instant>,
 }
 
 impl Limits {
@@ -55,6 +61,18 @@ impl Limits {
     pub fn rest(&self, until: Millis) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.rests_until = inner.rests_until.max(Some(until));
+    }
+
+    /// The portal has said that a limit is used up, and is left alone for so long.
+    pub fn pause(&self, span: Millis) {
+        let until = Instant::now().checked_add(Duration::from_millis(span.0));
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.paused_until = inner.paused_until.max(until);
+    }
+
+    /// When the last such pause ends, or has ended.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).paused_until
     }
 
     /// What is known at `now`.

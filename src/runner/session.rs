@@ -8,7 +8,7 @@ mod plan;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use secrecy::SecretString;
@@ -341,6 +341,11 @@ impl Session {
         Left { budget, methods, rests_until: rests.map(unix) }
     }
 
+    /// When the last pause ends, or has ended, that a used up limit of the portal has brought.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.limits.paused_until()
+    }
+
     /// When a parked portal is tried again, in seconds since 1970.
     pub fn tried_at(&self) -> Option<f64> {
         self.standing.wait(self.clock.now()).map(|wait| unix_seconds() + seconds(wait))
@@ -404,6 +409,7 @@ impl Session {
             Trouble::RateLimited => {
                 self.waited(Limit::Query);
                 let hold = error.retry_after.map_or(QUERY_LIMIT_HOLD, millis);
+                self.limits.pause(hold);
                 let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(bucket) = bucket.as_mut() {
                     bucket.exhausted(self.clock.now(), hold);
@@ -414,6 +420,7 @@ impl Session {
                 self.waited(Limit::OperationTime);
                 let hold = error.retry_after.map_or(OPERATION_HOLD, millis);
                 self.limits.rest(self.clock.now().plus(hold));
+                self.limits.pause(hold);
                 Obstacle { smaller: true, ..Obstacle::wait(hold) }
             }
             Trouble::Ours => {

@@ -1,8 +1,11 @@
 //! What can be told of a queue at any time: written by its runner, read by whoever is asked.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
 use super::{clock::unix_seconds, limits::seconds};
@@ -12,6 +15,8 @@ use crate::protocol::{pace::WakeUps, queue::Queue, types::Millis};
 #[derive(Debug, Default)]
 pub struct Status {
     held: Waiting,
+    /// When the last row that was held ceased to be; by a clock that nobody puts right.
+    released: Mutex<Option<Instant>>,
     unconfirmed: Waiting,
     limit: AtomicU32,
     barred: AtomicBool,
@@ -100,6 +105,9 @@ impl Status {
     /// After a step of the machine at `now`.
     pub fn update(&self, queue: &Queue, now: Millis) {
         let held = queue.ledger().held();
+        if held == 0 && self.held() > 0 {
+            *self.released.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         self.held.set(held);
         self.unconfirmed.set((queue.ledger().len() as u64).saturating_sub(held));
         self.limit.store(queue.limit(), Relaxed);
@@ -159,6 +167,15 @@ impl Status {
     /// Since when rows are held, in seconds since 1970.
     pub fn held_since(&self) -> Option<f64> {
         self.held.since()
+    }
+
+    /// Until when the queue had a reason of its own to ask its portal for nothing: it holds rows that Kafka does not have,
+    /// or did. `None` if there was none.
+    pub fn busy_until(&self) -> Option<Instant> {
+        if self.held() > 0 || self.is_barred() {
+            return Some(Instant::now());
+        }
+        *self.released.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Rows that are acknowledged and not yet known to be cleared.
