@@ -167,6 +167,7 @@ impl App {
             settings: settings(config),
             metrics: metrics.clone(),
             letters,
+            abandoned: Arc::default(),
             clock,
             trace: trace.clone(),
             gate: Arc::new(Gate::new(config.fetch.concurrency)),

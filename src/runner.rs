@@ -4,6 +4,7 @@
 //! The runner decides nothing. It keeps the content of the rows that the machine knows by id, turns them into records, and
 //! reports what became of them: what it does not know it reports as unknown.
 
+pub mod abandoned;
 pub mod clock;
 pub mod gate;
 pub mod letters;
@@ -34,6 +35,7 @@ use crate::{
         types::{Connector, Delivery, Hindrance, Millis, Mode, Row, RowId},
     },
 };
+use abandoned::Abandoned;
 use clock::{Clock, unix_seconds};
 use gate::{Gate, Urgency};
 use letters::Letters;
@@ -69,6 +71,7 @@ pub struct Runner {
     producer: Producer,
     metrics: Arc<Metrics>,
     letters: Arc<Letters>,
+    abandoned: Arc<Abandoned>,
     clock: Clock,
     status: Arc<Status>,
     /// When the request that is under way was sent, in seconds since 1970, and how many rows it may bring.
@@ -94,6 +97,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Which rows went to the dead letters last.
     pub letters: Arc<Letters>,
+    /// Which rows runners have left that were cut short.
+    pub abandoned: Arc<Abandoned>,
     /// What time it is.
     pub clock: Clock,
     /// Where the steps of all machines are written down, if anywhere.
@@ -133,6 +138,7 @@ impl Runner {
             producer: shared.producer.clone(),
             metrics: shared.metrics.clone(),
             letters: shared.letters.clone(),
+            abandoned: shared.abandoned.clone(),
             clock: shared.clock,
             status,
             asked: None,
@@ -230,6 +236,7 @@ impl Runner {
         };
         let facts =
             actions.iter().filter_map(|action| if let Action::Note(fact) = action { Some(*fact) } else { None });
+        let facts = facts.map(|fact| self.abandoned.as_counted(self.session.portal(), &self.connector, fact));
         tally.count(facts, brought, &failed);
         if exchanged {
             let ledger = self.queue.ledger();
@@ -323,6 +330,7 @@ impl Runner {
 
 impl Drop for Runner {
     fn drop(&mut self) {
+        self.abandoned.leave(self.session.portal(), &self.connector, self.queue.ledger().held_rows());
         let rows = self.queue.ledger().only_here();
         if rows > 0 {
             tracing::error!(

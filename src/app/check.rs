@@ -123,6 +123,7 @@ async fn portals(
         settings: super::settings(config),
         metrics: Arc::new(Metrics::new(catalogue::entities(), 0)?),
         letters: Arc::default(),
+        abandoned: Arc::default(),
         clock: Clock::new(),
         trace: None,
         gate: Arc::new(Gate::new(config.fetch.concurrency)),

@@ -365,6 +365,11 @@ impl Ledger {
         self.rows.values().filter(|entry| !entry.settled).count() as u64
     }
 
+    /// The rows that are received and not yet acknowledged.
+    pub fn held_rows(&self) -> impl Iterator<Item = RowId> {
+        self.rows.iter().filter(|(_, entry)| !entry.settled).map(|(id, _)| *id)
+    }
+
     /// Rows of any state.
     pub fn len(&self) -> usize {
         self.rows.len()

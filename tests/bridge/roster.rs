@@ -283,6 +283,36 @@ async fn a_stop_cuts_a_portal_short_that_is_being_parked_and_tells_what_is_left(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_a_queue_that_was_cut_short_are_counted_once() {
+    let mut stage = Stage::plain().await;
+    stage.config.shutdown.grace = Duration::from_secs(1);
+    let portal = stage.portal(0);
+    let running = stage.start().await;
+    state(&running, &portal, "active").await;
+    stage.broker.broker_down(1).expect("down");
+    portal.backlog(40, 1);
+    running.portal(&portal, |seen| seen["queues"][0]["held"] == 40).await;
+    let left = running.roster.park(&id(&portal)).await.expect("parked");
+    assert_eq!((left.at_rest, left.held), (false, 40));
+    running.assert_conserved().await;
+    stage.broker.broker_up(1).expect("up");
+    running.roster.resume(&id(&portal)).await.expect("resumed");
+    portal.backlog(10, 2);
+    assert!(portal.wait_until_empty(PATIENCE).await, "what was left is found");
+    running.assert_conserved().await;
+    for (name, wanted) in [
+        ("b24kafka_rows_held", 0.0),
+        ("b24kafka_rows_received_total", 50.0),
+        ("b24kafka_records_acknowledged_total", 50.0),
+    ] {
+        let seen = running.metric(name).await;
+        assert!((seen - wanted).abs() < 0.5, "{name} is {seen}");
+    }
+    running.stop().await.expect("a clean stop");
+    stage.judge();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_portal_is_forgotten_and_one_of_the_configuration_is_not_removed() {
     let stage = Stage::new(Setup { portals: 2, configured: 1, ..UNCONFIGURED }).await;
     let (configured, installed) = (stage.portal(0), stage.portal(1));
