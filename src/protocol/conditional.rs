@@ -216,7 +216,7 @@ impl Conditional {
 
     /// Whether a listing can be believed: the portal's own time bears out that what it brings has rested for the margin.
     pub fn believes(&self, before: PortalTime, time: Option<PortalTime>) -> bool {
-        time.is_some_and(|time| before.seconds <= time.before(self.margin()).seconds)
+        bears_out(before, time, self.margin())
     }
 
     /// Takes in a listing that is believed. Everything in it that has rested makes the next round. Returns the rows to take
@@ -332,6 +332,11 @@ impl Conditional {
             }
         }
     }
+}
+
+/// Whether the portal's own time bears out that what is older than `before` has rested for `margin` seconds.
+pub fn bears_out(before: PortalTime, time: Option<PortalTime>, margin: i64) -> bool {
+    time.is_some_and(|time| before.seconds <= time.before(margin).seconds)
 }
 
 /// How long until a young row is old enough, if it does not change again. At least a second, so that one which the portal

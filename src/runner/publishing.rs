@@ -84,6 +84,8 @@ struct Sums {
     recovered: u64,
     cleared: u64,
     held: i64,
+    /// The read was answered with what cannot be believed.
+    disbelieved: bool,
 }
 
 impl Tally<'_> {
@@ -123,7 +125,9 @@ impl Tally<'_> {
         if let Some(rows) = brought {
             #[expect(clippy::cast_precision_loss, reason = "a count of rows of one answer")]
             m.exchange_rows.observe(rows as f64);
-            m.succeeded(Stage::Fetch);
+            if !sums.disbelieved {
+                m.succeeded(Stage::Fetch);
+            }
         }
         for (class, records) in failed {
             m.produce_failures.with_label_values(&[class.as_str()]).inc_by(*records);
@@ -161,6 +165,10 @@ impl Tally<'_> {
             }
             Fact::LetterRefused(row, reason) => self.tell_refused_letter(row, reason),
             Fact::Cleared(rows) => sums.cleared += rows as u64,
+            Fact::Disbelieved => {
+                sums.disbelieved = true;
+                self.tell_fact(fact);
+            }
             Fact::OnlyHere(_) | Fact::UnknownGet | Fact::WakeUpsMissed | Fact::WakeUpsBack => self.tell_fact(fact),
         }
     }

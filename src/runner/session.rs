@@ -41,7 +41,7 @@ use crate::{
     },
     registry::{Grant, PortalRecord, RegistryError},
 };
-use outcome::{failed, outcome_of};
+use outcome::{failed, outcome_of, useless};
 
 /// After `QUERY_LIMIT_EXCEEDED`: the counter drains by two a second, and others spend from it too.
 const QUERY_LIMIT_HOLD: Millis = Millis::secs(5);
@@ -212,7 +212,9 @@ impl Session {
                     );
                 }
                 let Some(trouble) = exchanged.trouble else {
-                    if self.standing.served() {
+                    if let Some(why) = useless(exchange, &answer) {
+                        self.standing.useless(why);
+                    } else if self.standing.served() {
                         tracing::info!(portal = %self.portal, "the portal is served again");
                     }
                     return answer;

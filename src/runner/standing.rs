@@ -193,6 +193,17 @@ impl Standing {
         was_parked
     }
 
+    /// A request worked, and what it brought is of no use: nothing keeps the portal from being called, but this is no success.
+    pub fn useless(&self, error: &str) {
+        let mut inner = self.lock();
+        if inner.seen.state == PortalState::Parked && !inner.settled {
+            (inner.seen.state, inner.seen.reason) = (PortalState::Active, None);
+            inner.probe.reset();
+            self.again.notify_one();
+        }
+        inner.trouble(error.to_owned());
+    }
+
     /// The portal cannot be served for now. Returns how long to wait before it is tried again, and whether it was not
     /// parked for this reason already.
     pub fn park(&self, now: Millis, reason: Reason, error: String) -> (Millis, bool) {
@@ -323,6 +334,19 @@ mod tests {
         assert_eq!(seen, [("trouble 3", 2), ("last 0", 1), ("last 1", 1), ("last 2", 1), ("last 3", 1)]);
         standing.served();
         assert_eq!((standing.snapshot().last_error, standing.troubles().len()), (None, 5));
+    }
+
+    #[test]
+    fn an_answer_that_is_of_no_use_unparks_and_is_no_success() {
+        let standing = Standing::new();
+        standing.park(Millis(0), Reason::Blocked, "x".into());
+        standing.useless("of no use");
+        let seen = standing.snapshot();
+        assert_eq!((seen.state, seen.reason, standing.wait(Millis(1))), (PortalState::Active, None, None));
+        assert_eq!((seen.last_error.as_deref(), seen.last_success), (Some("of no use"), None));
+        standing.hold();
+        standing.useless("of no use");
+        assert_eq!(standing.snapshot().state, PortalState::Parked, "somebody has decided that");
     }
 
     #[test]

@@ -75,6 +75,11 @@ impl Tally<'_> {
                 // An update of the application takes bindings away; events that are not bound make no rows.
                 self.session.standing().look_again();
             }
+            Fact::Disbelieved => tracing::warn!(
+                %portal, connector,
+                "a listing is not borne out by the portal's own time (time.date_start of the answer): nothing is taken from it, \
+                 and it is asked for again",
+            ),
             Fact::WakeUpsBack => tracing::info!(%portal, connector, "wake-ups come again"),
             _ => tracing::debug!(%portal, connector, "the outcome of a get is unknown; looking for what it reserved"),
         }

@@ -10,6 +10,8 @@
 //! | `5xx`, `5xx-after` | an error page; nothing is executed, or all of it is | status, `502` |
 //! | `html` | a page with status 200, nothing is executed | |
 //! | `truncated` | executed, the answer breaks off in the middle | |
+//! | `no-time` | executed, the answer does not say what time it is at the portal | |
+//! | `no-ids` | executed, the rows of the answer come without their `ID` | |
 //! | `slow` | executed, the answer takes its time and says so | how long, `2s` |
 //! | `split` | a `get` selects, waits, and only then marks | how long, `100ms` |
 //! | `expired` | all access tokens expire before the call | |
@@ -42,6 +44,8 @@ pub enum Trouble {
     },
     /// Executed, but half of the body is missing.
     Truncated,
+    /// Executed, but members of this name are called otherwise everywhere in the answer.
+    Without(&'static str),
     /// Executed; the answer comes after this time and says that the work took so long.
     Slow(Duration),
     /// A `get` selects its rows, waits, and marks them in a second step (protocol reference section 2).
@@ -68,6 +72,7 @@ impl Trouble {
             Self::Status { executed: false, .. } => "5xx",
             Self::Status { executed: true, .. } => "5xx-after",
             Self::Truncated => "truncated",
+            Self::Without(_) => "without",
             Self::Slow(_) => "slow",
             Self::Split(_) => "split",
             Self::ExpireTokens => "expired",
@@ -228,6 +233,8 @@ fn trouble(kind: &str, value: Option<&str>) -> Result<Trouble, &'static str> {
         "lost-answer" => Trouble::LostAnswer,
         "html" => Trouble::Status { status: 200, executed: false },
         "truncated" => Trouble::Truncated,
+        "no-time" => Trouble::Without("date_start"),
+        "no-ids" => Trouble::Without("ID"),
         "expired" => Trouble::ExpireTokens,
         "query-limit" => Trouble::code("QUERY_LIMIT_EXCEEDED"),
         "operation-limit" => Trouble::code("OPERATION_TIME_LIMIT"),

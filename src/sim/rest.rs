@@ -77,6 +77,7 @@ pub(super) async fn answer(
             Ok(page(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)))
         }
         Some(Trouble::Truncated) => detached(world, work).await.map(truncated),
+        Some(Trouble::Without(member)) => detached(world, work).await.map(|reply| json(without(reply, member))),
         Some(Trouble::ExpireTokens) => {
             let now = portal.clock.now();
             portal.lock().tokens.expire(now);
@@ -88,6 +89,11 @@ pub(super) async fn answer(
         awaited.answered = true;
     }
     reply
+}
+
+/// The answer with another name for a member.
+fn without(reply: Reply, member: &str) -> Reply {
+    Reply { body: reply.body.replace(&format!("\"{member}\":"), &format!("\"NO_{member}\":")), ..reply }
 }
 
 /// Executes a request. It may take as long as the limits say that it costs, but never longer than the cap.

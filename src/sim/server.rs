@@ -166,7 +166,7 @@ async fn token(world: &World, params: &Php) -> Result<Response<Body>, Cut> {
         Err(failure) => Reply::failure(&failure),
     };
     match trouble {
-        None | Some(Trouble::Split(_) | Trouble::ExpireTokens) => Ok(json(exchange())),
+        None | Some(Trouble::Split(_) | Trouble::ExpireTokens | Trouble::Without(_)) => Ok(json(exchange())),
         Some(Trouble::LostRequest) => Err(Cut),
         Some(Trouble::LostAnswer) => {
             exchange();

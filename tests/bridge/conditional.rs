@@ -162,3 +162,31 @@ async fn what_was_left_when_the_plan_was_raised_between_two_lives_says_that_it_m
     assert!(record.headers.contains_key("b24_redelivery"), "nobody knows any more what went before it: {record:?}");
     assert_eq!(records.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listing_that_does_not_say_what_time_it_is_is_no_success() {
+    let mut stage = Stage::plain().await;
+    stage.config.fetch.request_timeout = Duration::from_secs(1);
+    let portal = stage.portal(0);
+    portal.set_feature(RESERVATIONS, false);
+    portal.add_fault(Fault::new(Trouble::Without("date_start")));
+    portal.backlog(20, 1);
+    let running = stage.start().await;
+    let told = |seen: &serde_json::Value| seen["last_error"].as_str().is_some_and(|why| why.contains("own time"));
+    let seen = running.portal(&portal, told).await;
+    // The scan of the take-over has worked; nothing does from then on.
+    assert!(seen["mode"] == "conditional", "{seen}");
+    let fetched = "b24kafka_last_success_timestamp_seconds{stage=\"fetch\"}";
+    let before = running.metric(fetched).await;
+    running.answers("/health", 503).await;
+    let later = running.portal(&portal, told).await;
+    assert_eq!(later["last_success"], seen["last_success"], "{later}");
+    assert!((running.metric(fetched).await - before).abs() < 0.001);
+    assert_eq!(portal.counts().free, 20, "nothing moves");
+    portal.clear_faults();
+    until_empty(&portal, &running).await;
+    running.answers("/health", 200).await;
+    assert!(running.portal(&portal, |seen| seen["last_success"].is_number()).await["last_error"].is_null());
+    running.stop().await.expect("a clean stop");
+    stage.judge();
+}

@@ -63,6 +63,18 @@ async fn a_slow_answer_says_how_long_the_work_took() {
 }
 
 #[tokio::test]
+async fn an_answer_may_lack_what_it_should_have() {
+    let (site, answer) = struck(Trouble::Without("ID")).await;
+    let answer = answer.expect("an answer");
+    let rows = answer["result"]["events"].as_array().expect("rows");
+    assert!(rows.len() == 2 && rows.iter().all(|row| row["ID"].is_null() && row["MESSAGE_ID"].is_string()), "{answer}");
+    assert_eq!(site.portal.counts().reserved, 2);
+    let (_, answer) = struck(Trouble::Without("date_start")).await;
+    let time = &answer.expect("an answer")["time"];
+    assert!(time["date_start"].is_null() && time["date_finish"].is_string(), "{time}");
+}
+
+#[tokio::test]
 async fn parallel_gets_return_the_same_rows_and_the_later_mark_wins() {
     let site = Site::new().await;
     site.deals(2);

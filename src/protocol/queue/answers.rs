@@ -184,7 +184,10 @@ impl Queue {
                     // Rows may be in it that are still to be deleted, or others that have to be published first.
                     return true;
                 }
-                let Some(time) = time.filter(|_| self.conditional.believes(before, time)) else { return false };
+                let Some(time) = time.filter(|_| self.conditional.believes(before, time)) else {
+                    out.push(Action::Note(Fact::Disbelieved));
+                    return false;
+                };
                 let listing = Listing { before, time, rows: &rows, more, young: &young };
                 self.listed(now, &listing, out);
                 true

@@ -103,6 +103,8 @@ pub enum Fact {
     Cleared(usize),
     /// The outcome of a `get` is unknown; scans are due.
     UnknownGet,
+    /// A listing was answered that cannot be believed: nothing of it is taken, and it is asked for again.
+    Disbelieved,
     /// A row was found that no wake-up announced: the queue is polled as if there were none.
     WakeUpsMissed,
     /// A wake-up came again.

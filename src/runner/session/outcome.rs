@@ -5,7 +5,8 @@ use crate::{
     bitrix::error::{CallError, Trouble},
     metrics::labels::CallOutcome,
     protocol::{
-        exchange::{Answer, Cleared, Deleted, Exchange, ReadAnswer},
+        conditional::{MARGIN, bears_out},
+        exchange::{Answer, Cleared, Deleted, Exchange, Read, ReadAnswer},
         types::Row,
     },
 };
@@ -17,6 +18,19 @@ pub(super) fn outcome_of(error: &CallError) -> CallOutcome {
         Trouble::RateLimited | Trouble::OperationTime { .. } => CallOutcome::Limited,
         Trouble::Unknown => CallOutcome::Unknown,
         _ => CallOutcome::Refused,
+    }
+}
+
+/// Why an answer without an error brings nothing all the same, if so.
+pub(super) fn useless(exchange: &Exchange, answer: &Answer<Row>) -> Option<&'static str> {
+    match (exchange.read, &answer.read) {
+        (Some(Read::List { .. }), ReadAnswer::Free { .. }) if answer.time.is_none() => Some(
+            "the answer to a listing does not tell the portal's own time (time.date_start), so it cannot be believed",
+        ),
+        (Some(Read::List { before, .. }), ReadAnswer::Free { .. }) if !bears_out(before, answer.time, MARGIN) => {
+            Some("the portal's own time contradicts its listing, so it cannot be believed")
+        }
+        _ => None,
     }
 }
 
