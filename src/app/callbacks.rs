@@ -98,6 +98,7 @@ fn verdict(verdict: Verdict) -> callback::Verdict {
     match verdict {
         Verdict::Taken => callback::Verdict::Taken,
         Verdict::Forged => callback::Verdict::Forged,
+        Verdict::NoAdmin => callback::Verdict::NoAdmin,
         Verdict::Busy => callback::Verdict::Busy,
     }
 }

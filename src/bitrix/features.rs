@@ -70,6 +70,17 @@ impl Client {
         let (result, _) = answered.result::<&RawValue>()?;
         app_info(result.get()).ok_or_else(|| CallError::unknown("ODD_RESULT"))
     }
+
+    /// Whether the token's user is an administrator: only an administrator's tokens open the portal's queues. Every user
+    /// may ask that of himself, and it takes none of the application's rights.
+    ///
+    /// # Errors
+    /// [`CallError`]; asking again is harmless.
+    pub async fn is_admin(&self, access: &Access) -> Result<bool, CallError> {
+        let answered = self.call(access, "profile", None, &NoParameters {}).await?;
+        let (result, _) = answered.result::<&RawValue>()?;
+        administers(result.get()).ok_or_else(|| CallError::unknown("ODD_RESULT"))
+    }
 }
 
 /// The parameters of a method that has none.
@@ -84,6 +95,13 @@ fn feature(result: &str) -> Option<bool> {
     match value {
         "true" | "false" => Some(value == "true"),
         _ => scalar::text_or_number(value).map(|_| scalar::yes(value)),
+    }
+}
+
+fn administers(result: &str) -> Option<bool> {
+    match json::only_member(result, "ADMIN")? {
+        value @ ("true" | "false") => Some(value == "true"),
+        value => scalar::text_or_number(value).map(|_| scalar::yes(value)),
     }
 }
 
@@ -122,6 +140,22 @@ mod tests {
             (r#"{"value":"Y","value":"N"}"#, None),
         ] {
             assert_eq!(feature(result), want, "{result}");
+        }
+    }
+
+    #[test]
+    fn an_administrator_is_one_who_is_said_to_be_one() {
+        for (result, want) in [
+            (r#"{"ID":"1","ADMIN":true}"#, Some(true)),
+            (r#"{"ADMIN":false}"#, Some(false)),
+            (r#"{"ADMIN":"Y"}"#, Some(true)),
+            (r#"{"ADMIN":"N"}"#, Some(false)),
+            (r#"{"ID":"1"}"#, None),
+            (r#"{"ADMIN":null}"#, None),
+            (r#"{"ADMIN":false,"ADMIN":true}"#, None),
+            ("[]", None),
+        ] {
+            assert_eq!(administers(result), want, "{result}");
         }
     }
 

@@ -9,12 +9,15 @@
 //!     | yes
 //! the answer's endpoint is allowed, and answers app.info with the answer's token? --no--> forged
 //!     | yes
+//! the answer's token is an administrator's (profile), or its refresh token was the one that we hold? --no--> refused
+//!     | yes
 //! believed: the answer's endpoint and tokens are taken, and the application_token that came along
 //! ```
 //!
 //! What was delivered is used for nothing but the exchange, and a token is presented once. An installation that shows the
 //! right application_token brings its tokens by the same exchange: it may be an old one that is sent again, and then the
-//! exchange brings nothing and nothing changes. A wake-up of a portal that is not served is not looked into: there would
+//! exchange brings nothing and nothing changes. Every user of a portal has tokens of his own for the application, and only
+//! an administrator's open its queues: those of anybody else never replace ours. A wake-up of a portal that is not served is not looked into: there would
 //! be nothing to wake, and the exchange would rotate the tokens of whoever serves it.
 
 mod limits;
@@ -66,6 +69,8 @@ pub enum Verdict {
     Taken,
     /// It is not from whom it says, or nothing proves that it is.
     Forged,
+    /// Its user is no administrator of the portal.
+    NoAdmin,
     /// It cannot be looked into now.
     Busy,
 }
@@ -138,13 +143,20 @@ impl Desk {
         }
     }
 
-    /// An authentic wake-up carries fresh tokens: for a portal whose own are dead they are worth an exchange. It goes on by
-    /// itself; the next wake-up brings others if there is no room now.
-    fn heal(&self, portal: &Portal, claim: Claim, source: IpAddr) {
-        let dead = portal.session().standing().snapshot().reason == Some(Reason::NeedsReinstall);
-        if dead && claim.refresh_token.is_some() && self.0.places.available_permits() > 0 {
-            let desk = self.clone();
-            tokio::spawn(async move { desk.verify(claim, source, true).await });
+    /// An authentic wake-up carries fresh tokens: for a portal whose own are dead, or are refused for want of rights, they
+    /// are worth an exchange. It goes on by itself; the next wake-up brings others if there is no room now.
+    fn heal(&self, portal: &Arc<Portal>, claim: Claim, source: IpAddr) {
+        let reason = portal.session().standing().snapshot().reason;
+        let useless = matches!(reason, Some(Reason::NeedsReinstall | Reason::Forbidden));
+        let Some(shown) = claim.refresh_token.clone().filter(|_| useless) else { return };
+        if self.0.places.available_permits() > 0 {
+            let (desk, portal) = (self.clone(), portal.clone());
+            tokio::spawn(async move {
+                // The very token that we hold has no more rights than we have.
+                if reason != Some(Reason::Forbidden) || !portal.session().tokens().holds(&shown).await {
+                    desk.verify(claim, source, true).await;
+                }
+            });
         }
     }
 
@@ -176,11 +188,11 @@ impl Desk {
         tracing::debug!(%portal, %source, kind = kind.as_str(), ?found, "a call was looked into");
         match found {
             Found::Authentic => Verdict::Taken,
-            Found::Forged => {
+            Found::Forged | Found::Powerless => {
                 if !authentic {
                     lock(&self.0.limits).failed(source, clock.now());
                 }
-                Verdict::Forged
+                if found == Found::Powerless { Verdict::NoAdmin } else { Verdict::Forged }
             }
             Found::Open => {
                 lock(&self.0.limits).forget(digest);

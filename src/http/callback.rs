@@ -1,7 +1,7 @@
 //! The public listener: what Bitrix24 calls. Everything that comes in was written by strangers.
 //!
 //! It reads little and believes nothing: a body of limited size within a limited time becomes a [`Call`], and whether
-//! that is authentic is decided elsewhere. Answers are 200 taken, 400 malformed, 403 not authentic, 413 too large, 503 too
+//! that is authentic is decided elsewhere. Answers are 200 taken, 400 malformed, 403 not authentic or not by an administrator, 413 too large, 503 too
 //! busy. Each call is counted by what it was and what came of it.
 //!
 //! A source is the address of the connection. What a proxy says in `X-Forwarded-For` can be written by anybody and is not
@@ -51,6 +51,8 @@ pub enum Verdict {
     Taken,
     /// It is not from whom it says, or nothing proves that it is.
     Forged,
+    /// Its user is no administrator of the portal.
+    NoAdmin,
     /// It cannot be looked into now.
     Busy,
 }
@@ -138,6 +140,7 @@ impl Door {
         match (self.judge)(call, source).await {
             Verdict::Taken => CallbackOutcome::Taken,
             Verdict::Forged => CallbackOutcome::Forged,
+            Verdict::NoAdmin => CallbackOutcome::NoAdmin,
             Verdict::Busy => CallbackOutcome::Busy,
         }
     }
@@ -184,7 +187,7 @@ fn status(outcome: CallbackOutcome) -> StatusCode {
     match outcome {
         CallbackOutcome::Taken => StatusCode::OK,
         CallbackOutcome::Malformed => StatusCode::BAD_REQUEST,
-        CallbackOutcome::Forged => StatusCode::FORBIDDEN,
+        CallbackOutcome::Forged | CallbackOutcome::NoAdmin => StatusCode::FORBIDDEN,
         CallbackOutcome::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         CallbackOutcome::Busy => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -196,6 +199,7 @@ fn event(outcome: CallbackOutcome) -> Response<Body> {
         CallbackOutcome::Taken => "taken\n",
         CallbackOutcome::Malformed => "this cannot be read\n",
         CallbackOutcome::Forged => "this is not authentic\n",
+        CallbackOutcome::NoAdmin => "this takes an administrator of the portal\n",
         CallbackOutcome::TooLarge => "this is too large\n",
         CallbackOutcome::Busy => "too busy, try again later\n",
     };
@@ -208,6 +212,7 @@ fn installation(outcome: CallbackOutcome) -> Response<Body> {
         CallbackOutcome::Taken => return page::installed(),
         CallbackOutcome::Malformed => "this is no call of a portal",
         CallbackOutcome::Forged => "the portal's call could not be verified",
+        CallbackOutcome::NoAdmin => "only an administrator of the portal can install it",
         CallbackOutcome::TooLarge => "the call is too large",
         CallbackOutcome::Busy => "it cannot be verified just now, please install it again in a moment",
     };

@@ -34,6 +34,8 @@ labels! {
         Feature = "feature",
         /// `app.info`
         AppInfo = "app_info",
+        /// `profile`
+        Profile = "profile",
         /// `event.get`
         Bindings = "bindings",
         /// `event.bind`
@@ -137,6 +139,8 @@ labels! {
         Malformed = "malformed",
         /// It is not from whom it says.
         Forged = "forged",
+        /// Its user is no administrator of the portal.
+        NoAdmin = "no_admin",
         /// It is too large.
         TooLarge = "too_large",
         /// There is no room for it now.

@@ -57,7 +57,8 @@ pub fn call(state: &mut State, now: i64, caller: &Caller, method: &str, params: 
         "app.info" => Ok(Answer::new(app_info(state))),
         "server.time" => Ok(Answer::new(quote(state.zone.format(now / 1000)))),
         "profile" => {
-            Ok(Answer::new(format!(r#"{{"ID":"1","ADMIN":{},"NAME":"Sim","LAST_NAME":"Portal"}}"#, state.admin)))
+            let admin = state.admin && !caller.employee;
+            Ok(Answer::new(format!(r#"{{"ID":"1","ADMIN":{admin},"NAME":"Sim","LAST_NAME":"Portal"}}"#)))
         }
         _ => changes::call(state, now, caller, method, params)
             .unwrap_or_else(|| Err(Failure::new(404, "ERROR_METHOD_NOT_FOUND", "Method not found!"))),
@@ -69,7 +70,7 @@ pub fn admin(state: &State, caller: &Caller) -> Result<(), Failure> {
     if caller.webhook {
         return Err(Failure::new(403, "WRONG_AUTH_TYPE", "Current authorization type is denied for this method"));
     }
-    if state.admin { Ok(()) } else { Err(Failure::denied()) }
+    if state.admin && !caller.employee { Ok(()) } else { Err(Failure::denied()) }
 }
 
 fn app_info(state: &State) -> String {

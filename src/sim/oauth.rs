@@ -60,6 +60,12 @@ pub fn exchange(shared: &Shared, grant: &Grant) -> Result<String, Failure> {
     match grant {
         Grant::Refresh(token) => match state.tokens.presented(token) {
             Presented::Current => {}
+            Presented::Employee => {
+                let State { tokens, rng, .. } = &mut *state;
+                let pair = tokens.issue_employee(now, rng);
+                let life = tokens.life.as_secs();
+                return Ok(answer(&pair, life, shared, &state.member_id));
+            }
             Presented::Rotated => {
                 state.misuse.old_refreshes += 1;
                 if !(state.tokens.lenient && state.tokens.is_last_rotated(token)) {

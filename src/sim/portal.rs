@@ -117,6 +117,15 @@ impl Portal {
         self.0.lock().tokens.refresh().into()
     }
 
+    /// Has an ordinary employee open the application: the refresh token that his browser is given. The administrator's
+    /// pair lives on.
+    pub fn employee_token(&self) -> SecretString {
+        let now = self.0.clock.now();
+        let mut state = self.0.lock();
+        let State { tokens, rng, .. } = &mut *state;
+        tokens.issue_employee(now, rng).refresh.into()
+    }
+
     /// Every pair of access and refresh token that was issued, the oldest first, the last thousand at least.
     pub fn issued_tokens(&self) -> Vec<(SecretString, SecretString)> {
         let state = self.0.lock();

@@ -41,7 +41,7 @@ pub(super) async fn answer(
     let tail = tail.trim_matches('/');
     let (hook, method) = tail.rsplit_once('/').map_or((None, tail), |(hook, method)| (Some(hook), method));
     let connector = params.get("auth_connector").and_then(Php::text).unwrap_or_default().to_owned();
-    let caller = Caller { connector, webhook: hook.is_some() };
+    let caller = Caller { connector, webhook: hook.is_some(), employee: false };
     let mut call = Call { method: batch::normal(method), params, caller, slow: Duration::ZERO };
     let commands = if call.method == "batch" { batch::commands(&call.params) } else { Vec::new() };
     let mut methods = vec![call.method.as_str()];
@@ -97,12 +97,13 @@ fn without(reply: Reply, member: &str) -> Reply {
 }
 
 /// Executes a request. It may take as long as the limits say that it costs, but never longer than the cap.
-async fn perform(portal: Arc<Shared>, call: Call, cap: Duration) -> Reply {
+async fn perform(portal: Arc<Shared>, mut call: Call, cap: Duration) -> Reply {
     let start = portal.clock.now();
     let begun = {
         let mut state = portal.lock();
         state.purge(start, false);
         let token = call.params.get("auth").or_else(|| call.params.get("access_token")).and_then(Php::text);
+        call.caller.employee = state.tokens.is_employee(token);
         state.admit(start).and_then(|()| if call.caller.webhook { Ok(()) } else { state.tokens.check(token, start) })
     };
     if let Err(failure) = begun {

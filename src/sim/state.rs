@@ -31,6 +31,8 @@ pub struct Caller {
     pub connector: String,
     /// Whether it is an incoming webhook, which may not use offline events.
     pub webhook: bool,
+    /// Whether its token is an ordinary employee's.
+    pub employee: bool,
 }
 
 /// The state of one portal.

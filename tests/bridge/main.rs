@@ -10,6 +10,7 @@ mod caller;
 mod chain;
 mod conditional;
 mod cycles;
+mod employees;
 mod flow;
 mod forgeries;
 mod health;

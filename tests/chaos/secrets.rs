@@ -41,9 +41,9 @@ impl Written {
 
     /// What the admin listener says now.
     fn listen(&mut self, bridge: &Bridge, portals: &[Portal]) {
-        let own = portals.iter().flat_map(|portal| {
-            ["/portals", "/api/portals"].map(|place| format!("{place}/{}", portal.member_id()))
-        });
+        let own = portals
+            .iter()
+            .flat_map(|portal| ["/portals", "/api/portals"].map(|place| format!("{place}/{}", portal.member_id())));
         for path in CALLS.iter().map(|path| (*path).to_owned()).chain(own) {
             let said = bridge.get(&path).map(|(_, body)| body).unwrap_or_default();
             self.add(path, said);

@@ -27,7 +27,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The pause before it is repeated.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long a portal may take to answer `app.info`.
+/// How long a portal may take to answer `app.info` or `profile`.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// What came of it.
@@ -35,6 +35,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub enum Found {
     /// The call is from the portal, and what it brought is taken.
     Authentic,
+    /// It is from the portal, and from somebody who is no administrator there: his tokens open none of its queues.
+    Powerless,
     /// It proves nothing.
     Forged,
     /// Nobody can tell for now.
@@ -51,6 +53,13 @@ pub async fn of_known(
 ) -> Found {
     let told = match portal.session().tokens().prove(refresh_token).await {
         Proof::Ours(told) => told,
+        Proof::Another(granted, known) => {
+            let told = granted.client_endpoint.clone();
+            match bring(parts, portal, granted, known).await {
+                Found::Authentic => told,
+                found => return found,
+            }
+        }
         Proof::Nothing => return Found::Forged,
         Proof::Foreign(granted) => {
             hand_over(roster, granted).await;
@@ -81,6 +90,31 @@ pub async fn of_known(
     Found::Authentic
 }
 
+/// Takes the pair of another user than the one whose pair we hold, if he is an administrator: with the tokens of anybody
+/// else every read would be refused.
+async fn bring(parts: &Parts, portal: &Portal, granted: Tokens, known: Url) -> Found {
+    let id = portal.id();
+    let endpoint = new_place(parts, id, &known, granted.client_endpoint.clone()).unwrap_or(known);
+    let tokens = portal.session().tokens();
+    let found = administers(parts, &Access { endpoint, token: granted.access_token.clone() }).await;
+    match found {
+        Found::Authentic => {
+            if !tokens.bring(granted).await {
+                return Found::Open;
+            }
+        }
+        Found::Open => {
+            tracing::warn!(portal = %id, "a call is not taken for now: the portal does not say whose tokens it brings");
+            tokens.set_aside(granted).await;
+        }
+        Found::Powerless => tracing::warn!(
+            portal = %id, "a call is refused: its tokens are of a user who is no administrator; the portal's own are kept",
+        ),
+        Found::Forged => {}
+    }
+    found
+}
+
 /// A call of a portal on which the application is not installed, as far as is known. In the portal's turn.
 pub async fn of_stranger(roster: &Roster, parts: &Parts, claim: Claim, refresh_token: &SecretString) -> Found {
     let granted = match exchange(parts, refresh_token).await {
@@ -103,8 +137,20 @@ pub async fn of_stranger(roster: &Roster, parts: &Parts, claim: Claim, refresh_t
         );
         return Found::Forged;
     }
-    match answers(parts, &Access { endpoint: endpoint.clone(), token: granted.access_token.clone() }).await {
+    let access = Access { endpoint: endpoint.clone(), token: granted.access_token.clone() };
+    let found = match answers(parts, &access).await {
+        Found::Authentic => administers(parts, &access).await,
+        found => found,
+    };
+    match found {
         Found::Authentic => {}
+        Found::Powerless => {
+            tracing::warn!(
+                portal = %claim.portal,
+                "an installation is refused: its user is no administrator; have an administrator install the application",
+            );
+            return found;
+        }
         found => {
             tracing::warn!(portal = %claim.portal, "the portal does not confirm the installation; install it again there");
             return found;
@@ -204,11 +250,28 @@ async fn exchange(parts: &Parts, refresh_token: &SecretString) -> Result<Tokens,
 
 /// Whether the portal knows the application by this token.
 async fn answers(parts: &Parts, access: &Access) -> Found {
+    ask(parts, Call::AppInfo, || async { parts.client.app_info(access).await.map(|_| Found::Authentic) }).await
+}
+
+/// Whether the token is an administrator's. A portal that refuses to say so has said nothing.
+async fn administers(parts: &Parts, access: &Access) -> Found {
+    let told = |admin| if admin { Found::Authentic } else { Found::Powerless };
+    match ask(parts, Call::Profile, || async { parts.client.is_admin(access).await.map(told) }).await {
+        Found::Forged => Found::Open,
+        found => found,
+    }
+}
+
+/// Asks a portal something, again if it fails for now.
+async fn ask<F>(parts: &Parts, call: Call, question: impl Fn() -> F) -> Found
+where
+    F: Future<Output = Result<Found, CallError>>,
+{
     let until = Instant::now() + PATIENCE;
     loop {
-        let asked = tokio::time::timeout(ANSWER, parts.client.app_info(access)).await;
+        let asked = tokio::time::timeout(ANSWER, question()).await;
         let (outcome, found) = match &asked {
-            Ok(Ok(_)) => (CallOutcome::Done, Found::Authentic),
+            Ok(Ok(found)) => (CallOutcome::Done, *found),
             Ok(Err(CallError { code, .. })) if **code == *PRIVATE_ADDRESS => (CallOutcome::Refused, Found::Forged),
             Ok(Err(error)) => match error.trouble {
                 Trouble::NotSent | Trouble::Unknown => (CallOutcome::Unknown, Found::Open),
@@ -219,7 +282,7 @@ async fn answers(parts: &Parts, access: &Access) -> Found {
             Err(_) => (CallOutcome::Unknown, Found::Open),
         };
         let metrics = &parts.shared.metrics;
-        metrics.rest_requests.with_label_values(&[Call::AppInfo.as_str(), outcome.as_str()]).inc();
+        metrics.rest_requests.with_label_values(&[call.as_str(), outcome.as_str()]).inc();
         if found != Found::Open || Instant::now() + PAUSE >= until {
             return found;
         }

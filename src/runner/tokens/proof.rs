@@ -3,7 +3,8 @@
 //! To present it is to rotate the portal's chain, if it is of that chain. So it takes its turn with refreshes, since two
 //! at once would present a token that the other has rotated, and what is granted is stored like any other pair: before it
 //! is used, and as often as it takes, since it is the only living one then. A token that proves nothing changes nothing;
-//! and while the server is being asked, calls go on with the access token that they have.
+//! neither does one of another user of the portal, before it is known that he is an administrator: ours lives on. And
+//! while the server is being asked, calls go on with the access token that they have.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
@@ -21,8 +22,11 @@ use crate::{
 /// What a delivered refresh token proves.
 #[derive(Debug)]
 pub enum Proof {
-    /// It was this portal's: its new pair is stored and in use. Where the server says that the portal is.
+    /// It was the one that we hold: its new pair is stored and in use. Where the server says that the portal is.
     Ours(Option<Url>),
+    /// It was another one of this portal. Nothing has changed: whether the new pair is good for more than ours has to be
+    /// asked, at the place that is known of the portal or at the one that the server says.
+    Another(oauth::Tokens, Url),
     /// Nothing: it is dead, or nobody says whose it is.
     Nothing,
     /// It was another portal's, whose only living pair this is now.
@@ -39,7 +43,8 @@ impl Tokens {
         if inner.retired {
             return Proof::Nothing;
         }
-        if inner.holds(delivered) {
+        let held = inner.holds(delivered);
+        if held {
             let marked = PortalRecord { refreshing_since: Some(unix_now()), ..inner.record.clone() };
             if !self.edges.store(&mut inner, &marked).await {
                 return Proof::Open;
@@ -61,12 +66,32 @@ impl Tokens {
         };
         self.edges.called(CallOutcome::Done);
         match granted.member_id.as_deref() {
-            Some(id) if id == inner.record.member_id.as_str() => {
+            Some(id) if id == inner.record.member_id.as_str() && held => {
                 let place = granted.client_endpoint.clone();
                 if self.edges.bring(&mut inner, granted).await { Proof::Ours(place) } else { Proof::Open }
             }
+            Some(id) if id == inner.record.member_id.as_str() => Proof::Another(granted, inner.record.endpoint.clone()),
             Some(_) => Proof::Foreign(granted),
             None => Proof::Nothing,
+        }
+    }
+
+    /// Whether this is the refresh token that we hold.
+    pub async fn holds(&self, shown: &SecretString) -> bool {
+        self.kept.turn().await.holds(shown)
+    }
+
+    /// A pair of this portal of which nobody can tell for now whether it is an administrator's: it is tried when ours turns
+    /// out to be dead, and taken at once if that is known already.
+    pub async fn set_aside(&self, granted: oauth::Tokens) {
+        let mut inner = self.kept.turn().await;
+        if inner.retired {
+            return;
+        }
+        if inner.machine.is_rejected() {
+            self.edges.bring(&mut inner, granted).await;
+        } else {
+            inner.spare = Some(granted.refresh_token);
         }
     }
 
