@@ -260,3 +260,18 @@ async fn an_answer_of_the_oauth_server_that_names_another_portal_or_none_proves_
         running.stop().await.expect("a clean stop");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_names_no_portal_is_ours_if_it_was_our_own_token() {
+    let mut stage = open(Setup { configured: usize::MAX, ..STRANGERS }).await;
+    let portal = stage.portal(0);
+    let access = portal.access_token().expose_secret().to_owned();
+    let (oauth, asked) = oracle(json!({ "access_token": access, "refresh_token": "the-next-one" })).await;
+    stage.config.app.oauth_url = oauth.parse().expect("a URL");
+    let running = stage.start().await;
+    running.portal(&portal, |seen| seen["state"] == "active").await;
+    assert_eq!(send(&event_url(&stage), form(&call("ONOFFLINEEVENT", &portal))).await, 200);
+    assert_eq!(asked.load(SeqCst), 1);
+    assert!(stored(&stage, &portal).contains("the-next-one"), "it is the only living one");
+    running.stop().await.expect("a clean stop");
+}

@@ -66,7 +66,8 @@ impl Tokens {
         };
         self.edges.called(CallOutcome::Done);
         match granted.member_id.as_deref() {
-            Some(id) if id == inner.record.member_id.as_str() && held => {
+            // What we hold is of this portal, whether the answer says so or says nothing; its new pair is the only living one.
+            id if held && id.is_none_or(|id| id == inner.record.member_id.as_str()) => {
                 let place = granted.client_endpoint.clone();
                 if self.edges.bring(&mut inner, granted).await { Proof::Ours(place) } else { Proof::Open }
             }
