@@ -55,6 +55,8 @@ struct Seen {
     unconfirmed_since: Option<f64>,
     /// A topic cannot be written.
     barred: bool,
+    /// Rows came without a usable ID.
+    unreadable: bool,
     /// An event is not bound.
     unbound: bool,
     /// The plan has no queues of their own.
@@ -73,6 +75,7 @@ pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration, metri
         unconfirmed: portal.unconfirmed(),
         unconfirmed_since: portal.unconfirmed_since(),
         barred: portal.queues().iter().any(|queue| queue.status().is_barred()),
+        unreadable: portal.session().rows_unreadable() > 0,
         unbound: portal.missing().get().iter().any(|missing| missing.why != Why::Unlicensed),
         unlicensed: portal.missing().get().iter().any(|missing| missing.why == Why::Unlicensed),
     };
@@ -128,6 +131,11 @@ fn judge(sight: &Sight) -> Health {
     let resting = portals.iter().filter(|seen| seen.rests && sight.is_overdue(&seen.standing, None)).count();
     if resting > 0 {
         warnings.push(format!("{} at rest since a limit there is used up", are(resting)));
+    }
+    let unreadable = portals.iter().filter(|seen| seen.unreadable).count();
+    if unreadable > 0 {
+        let why = "came without a usable ID since the start, so they are neither published nor cleared";
+        warnings.push(format!("rows of {} {why}", some(unreadable)));
     }
     let unbound = portals.iter().filter(|seen| seen.unbound).count();
     if unbound > 0 {
@@ -201,6 +209,7 @@ mod tests {
             unconfirmed: 0,
             unconfirmed_since: None,
             barred: false,
+            unreadable: false,
             unbound: false,
             unlicensed: false,
         }
@@ -326,11 +335,14 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_cannot_be_written_is_a_problem_and_an_event_that_is_not_bound_a_warning() {
+    fn a_topic_that_cannot_be_written_is_a_problem_and_what_makes_no_record_a_warning() {
         let mut seen = sight(vec![portal(PortalState::Active), portal(PortalState::Active)]);
         seen.portals[0].barred = true;
         assert_problem(&seen, "rows of one portal wait for a topic");
         seen.portals[0].barred = false;
+        seen.portals[1].unreadable = true;
+        assert_warning(&seen, "rows of one portal came without a usable ID");
+        seen.portals[1].unreadable = false;
         seen.portals[1].unbound = true;
         assert_warning(&seen, "missing bindings");
         seen.portals[1].unbound = false;

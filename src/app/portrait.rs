@@ -38,6 +38,7 @@ pub(super) fn of(portal: &Portal) -> PortalView {
         next: next(seen.state, seen.reason, session.tried_at(), &queues),
         limits: limits(session.limits()),
         unbound: unbound.collect(),
+        rows_unreadable: session.rows_unreadable(),
         queues,
     }
 }

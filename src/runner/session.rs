@@ -5,9 +5,10 @@
 
 mod outcome;
 mod plan;
+mod unreadable;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -83,6 +84,8 @@ pub struct Session {
     bucket: Mutex<Option<Bucket>>,
     metrics: Arc<Metrics>,
     series: PortalSeries,
+    /// Rows without a usable id that have come, each time that they came.
+    unreadable: AtomicU64,
     clock: Clock,
     gate: Arc<Gate>,
     pace: Pace,
@@ -113,6 +116,7 @@ impl Session {
             bucket,
             metrics: shared.metrics.clone(),
             series,
+            unreadable: AtomicU64::default(),
             clock: shared.clock,
             gate: shared.gate.clone(),
             pace: Pace::default(),
@@ -205,12 +209,7 @@ impl Session {
             Ok(exchanged) => {
                 let mut answer = exchanged.answer;
                 self.limits.operating(exchanged.operating);
-                if exchanged.unreadable > 0 {
-                    tracing::error!(
-                        portal = %self.portal, rows = exchanged.unreadable,
-                        "rows without a usable id: they can be neither published nor cleared",
-                    );
-                }
+                self.unreadable(connector, exchanged.unreadable);
                 let Some(trouble) = exchanged.trouble else {
                     if let Some(why) = useless(exchange, &answer) {
                         self.standing.useless(why);
@@ -259,6 +258,7 @@ impl Session {
     pub async fn error_rows(&self, connector: &Connector, read: ErrorRead) -> Result<ReadAnswer<Row>, String> {
         let call = |access: Access| async move { self.client.errors(&access, connector, read).await };
         let exchanged = self.call(Call::Errors, call).await.map_err(|obstacle| self.in_words(&obstacle))?;
+        self.unreadable(connector, exchanged.unreadable);
         match exchanged.trouble {
             None => Ok(exchanged.answer.read),
             // The token expired between two commands: the next call refreshes it.

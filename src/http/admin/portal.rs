@@ -34,6 +34,8 @@ pub struct PortalView {
     pub limits: LimitsView,
     /// Events that its queues should have and have not.
     pub unbound: Vec<UnboundView>,
+    /// Rows that came without a usable ID since the start, each time they came: they are neither published nor cleared.
+    pub rows_unreadable: u64,
     /// Its queues.
     pub queues: Vec<QueueView>,
 }

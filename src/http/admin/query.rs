@@ -225,6 +225,7 @@ mod tests {
             next,
             limits: LimitsView { budget: None, methods: Vec::new(), rests_until: None },
             unbound: Vec::new(),
+            rows_unreadable: 0,
             queues: vec![queue],
         }
     }

@@ -69,6 +69,12 @@ pub(super) fn live(portal: &PortalView, dead: &[DeadLetter], topic: &str) -> Mar
                 }
             }
         }
+        @if portal.rows_unreadable > 0 {
+            p.todo {
+                "Rows have come " (whole(portal.rows_unreadable)) " times without a usable ID since the start of this process. "
+                "They can be neither published nor cleared, and stay at the portal."
+            }
+        }
         @if !portal.unbound.is_empty() {
             h2 { "Events that are not bound" }
             p { "Changes of these make no rows, so nobody hears of them." }
