@@ -128,14 +128,16 @@ fn charts(history: &[Sums], every: Duration) -> Markup {
     }
 }
 
-fn portals(all: Vec<PortalView>, health: &Health, wanted: &Wanted) -> Markup {
+/// Whether a portal is looked for. Capitals make no difference.
+fn fits(wanted: &Wanted, portal: &PortalView) -> bool {
     let text = wanted.q.trim().to_lowercase();
-    let fits = |portal: &PortalView| {
-        (wanted.state.is_empty() || portal.state == wanted.state)
-            && (text.is_empty() || portal.domain.to_lowercase().contains(&text) || portal.member_id.contains(&text))
-    };
+    (wanted.state.is_empty() || portal.state == wanted.state)
+        && [&portal.domain, &portal.member_id].iter().any(|name| name.to_lowercase().contains(&text))
+}
+
+fn portals(all: Vec<PortalView>, health: &Health, wanted: &Wanted) -> Markup {
     let total = all.len();
-    let mut found: Vec<PortalView> = all.into_iter().filter(fits).collect();
+    let mut found: Vec<PortalView> = all.into_iter().filter(|portal| fits(wanted, portal)).collect();
     // What needs somebody comes first.
     let rank = |state: &str| ["parked", "starting", "active"].iter().position(|s| *s == state).unwrap_or(3);
     found.sort_by(|a, b| (rank(a.state), &a.domain).cmp(&(rank(b.state), &b.domain)));
@@ -192,4 +194,35 @@ fn query(q: &str, state: &str, page: usize) -> String {
         .append_pair("state", state)
         .append_pair("page", &page.to_string())
         .finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::admin::portal::{LimitsView, NextView};
+
+    #[test]
+    fn a_portal_is_found_by_its_domain_and_its_member_id_whatever_their_capitals() {
+        let portal = PortalView {
+            member_id: "A223c6B3".to_owned(),
+            domain: "Zoo.bitrix24.com".to_owned(),
+            state: "active",
+            reason: None,
+            advice: None,
+            mode: "reserve",
+            last_error: None,
+            last_errors: Vec::new(),
+            last_success: None,
+            next: NextView { action: "", at: None },
+            limits: LimitsView { budget: None, methods: Vec::new(), rests_until: None },
+            unbound: Vec::new(),
+            rows_unreadable: 0,
+            queues: Vec::new(),
+        };
+        let found = |q: &str, state: &str| fits(&Wanted { q: q.to_owned(), state: state.to_owned(), page: 1 }, &portal);
+        for q in ["", "A223c6B3", "a223C6b3", " 23c6b ", "ZOO.", "zoo"] {
+            assert!(found(q, "") && found(q, "active") && !found(q, "parked"), "{q}");
+        }
+        assert!(!found("a224", ""));
+    }
 }
