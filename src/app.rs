@@ -135,6 +135,7 @@ impl App {
         let view = view::build(view::Sources {
             ready: is_ready,
             producer: producer.clone(),
+            registry: registry.clone(),
             metrics: metrics.clone(),
             portals: portals.clone(),
             heart: heart.clone(),

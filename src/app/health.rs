@@ -11,12 +11,13 @@ use std::{
 
 use crate::{
     fleet::{portal::Portal, upkeep::Why},
-    http::admin::{Broker, Health},
+    http::admin::{Broker, Health, Registry},
     kafka::{self, producer::Producer},
     metrics::{
         Metrics,
         labels::{PortalState, Stage},
     },
+    registry,
     runner::{clock::unix_seconds, standing::Snapshot},
 };
 
@@ -35,6 +36,8 @@ struct Sight {
     /// How long a portal that works well may say nothing.
     silence: Duration,
     broker: kafka::health::Health,
+    /// What the last write to the registry failed with, if it did.
+    registry: Option<String>,
     /// When any portal last confirmed a clear; 0 if none ever did.
     cleared: f64,
     portals: Vec<Seen>,
@@ -64,7 +67,13 @@ struct Seen {
 }
 
 /// The state of the whole. `silence` is how long a portal that works well may say nothing.
-pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration, metrics: &Metrics) -> Health {
+pub fn of(
+    producer: &Producer,
+    registry: &registry::Registry,
+    portals: &[Arc<Portal>],
+    silence: Duration,
+    metrics: &Metrics,
+) -> Health {
     let seen = |portal: &Arc<Portal>| Seen {
         served: portal.is_served(),
         standing: portal.session().standing().snapshot(),
@@ -84,6 +93,7 @@ pub fn of(producer: &Producer, portals: &[Arc<Portal>], silence: Duration, metri
         moment: Instant::now(),
         silence,
         broker: producer.health(),
+        registry: registry.trouble(),
         cleared: metrics.last_success_of(Stage::Clear),
         portals: portals.iter().map(seen).collect(),
     })
@@ -137,6 +147,9 @@ fn judge(sight: &Sight) -> Health {
         let why = "came without a usable ID since the start, so they are neither published nor cleared";
         warnings.push(format!("rows of {} {why}", some(unreadable)));
     }
+    if let Some(trouble) = &sight.registry {
+        warnings.push(format!("the registry cannot be written, so new tokens and portals are not kept: {trouble}"));
+    }
     let unbound = portals.iter().filter(|seen| seen.unbound).count();
     if unbound > 0 {
         warnings.push(format!("{} missing bindings, so changes there make no rows", are(unbound)));
@@ -162,6 +175,7 @@ fn judge(sight: &Sight) -> Health {
             last_answer_seconds: broker.last_answer.map(|ago| ago.as_secs()),
             last_acknowledgement_seconds: broker.last_acknowledgement.map(|ago| ago.as_secs()),
         },
+        registry: Registry { writable: sight.registry.is_none(), trouble: sight.registry.clone() },
         portals: PortalState::ALL.iter().map(states).collect::<BTreeMap<_, _>>(),
         portals_silent: silent as u64,
         rows_held: sight.portals.iter().map(|seen| seen.held).sum(),
@@ -229,7 +243,7 @@ mod tests {
             last_acknowledgement: None,
         };
         let silence = Duration::from_secs(60);
-        Sight { now: NOW, moment: Instant::now(), silence, broker, cleared: NOW - 1.0, portals }
+        Sight { now: NOW, moment: Instant::now(), silence, broker, registry: None, cleared: NOW - 1.0, portals }
     }
 
     /// The one problem, or the one warning.
@@ -296,6 +310,16 @@ mod tests {
         seen.broker.answering = true;
         seen.broker.acknowledging = false;
         assert_problem(&seen, "does not acknowledge");
+    }
+
+    #[test]
+    fn a_registry_that_cannot_be_written_is_a_warning() {
+        let mut seen = sight(vec![portal(PortalState::Active)]);
+        assert!(judge(&seen).registry.writable);
+        seen.registry = Some("no room".to_owned());
+        assert_warning(&seen, "the registry cannot be written, so new tokens and portals are not kept: no room");
+        let registry = judge(&seen).registry;
+        assert_eq!((registry.writable, registry.trouble.as_deref()), (false, Some("no room")));
     }
 
     #[test]

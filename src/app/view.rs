@@ -19,6 +19,7 @@ use crate::{
     kafka::producer::Producer,
     metrics::{Metrics, labels::ProduceFailure},
     protocol::types::PortalId,
+    registry::Registry,
     telemetry,
 };
 
@@ -77,6 +78,8 @@ pub struct Sources {
     pub ready: watch::Receiver<bool>,
     /// The producer.
     pub producer: Producer,
+    /// The registry.
+    pub registry: Registry,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The portals.
@@ -93,7 +96,7 @@ pub struct Sources {
 
 /// Ties the listener's questions to the parts that know the answers.
 pub fn build(sources: Sources) -> Arc<View> {
-    let Sources { ready, producer, metrics, portals, heart, token, allow_http, silence } = sources;
+    let Sources { ready, producer, registry, metrics, portals, heart, token, allow_http, silence } = sources;
     let (shown, counted, one) = (portals.clone(), portals.clone(), portals.clone());
     let changes = Changes::new(portals.clone(), allow_http);
     // Two scrapes at once would both add what neither has seen yet.
@@ -101,14 +104,14 @@ pub fn build(sources: Sources) -> Arc<View> {
     Arc::new(View {
         ready,
         health: {
-            let (producer, metrics) = (producer.clone(), metrics.clone());
-            Box::new(move || health::of(&producer, &counted.get(), silence, &metrics))
+            let (producer, registry, metrics) = (producer.clone(), registry.clone(), metrics.clone());
+            Box::new(move || health::of(&producer, &registry, &counted.get(), silence, &metrics))
         },
         metrics: Box::new(move || {
             let _one_at_a_time = scrape.lock().unwrap_or_else(PoisonError::into_inner);
             let portals = portals.get();
             fleet::gauge(&portals, &metrics);
-            gauge(&metrics, &producer, &health::of(&producer, &portals, silence, &metrics));
+            gauge(&metrics, &producer, &health::of(&producer, &registry, &portals, silence, &metrics));
             metrics.expose().map_err(|error| error.to_string())
         }),
         token,

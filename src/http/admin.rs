@@ -60,6 +60,8 @@ pub struct Health {
     pub warnings: Vec<String>,
     /// Whether the broker answers.
     pub broker: Broker,
+    /// Whether the registry can be written.
+    pub registry: Registry,
     /// Portals by state.
     pub portals: std::collections::BTreeMap<&'static str, u64>,
     /// Those of them that should be served and do not answer as they should.
@@ -81,6 +83,15 @@ pub struct Broker {
     pub last_answer_seconds: Option<u64>,
     /// How long ago it last acknowledged a record, in seconds.
     pub last_acknowledgement_seconds: Option<u64>,
+}
+
+/// What is known of the registry.
+#[derive(Clone, Debug, Serialize)]
+pub struct Registry {
+    /// Whether the last write worked, or none has failed yet.
+    pub writable: bool,
+    /// What the last write failed with, if it did. Holds no token.
+    pub trouble: Option<String>,
 }
 
 /// The listener cannot listen.

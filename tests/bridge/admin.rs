@@ -105,6 +105,8 @@ async fn a_portal_is_added_parked_resumed_and_removed_while_the_bridge_runs() {
     assert!(new.wait_until_empty(PATIENCE).await);
     assert_eq!(caller.act(&new, "poll").await.0, 202);
 
+    let (status, health) = caller.get("/health").await;
+    assert_eq!((status, &health["registry"]["writable"]), (200, &json!(true)), "{health}");
     let remove = |portal: &Portal| format!("/api/portals/{}", portal.member_id());
     let (status, said) = caller.call("delete", &remove(&new), Some(ADMIN_TOKEN), None).await;
     assert_eq!((status, said["state"].as_str()), (200, Some("removed")), "{said}");

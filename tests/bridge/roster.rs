@@ -216,6 +216,9 @@ async fn what_cannot_be_stored_changes_nothing() {
     for error in failed {
         assert!(matches!(error, Some(RosterError::Registry(_))), "{error:?}");
     }
+    let (status, health) = running.health().await;
+    assert_eq!((status, &health["registry"]["writable"]), (200, &serde_json::Value::Bool(false)), "{health}");
+    assert!(health["warnings"].to_string().contains("the registry cannot be written"), "{health}");
     fs::rename(&aside, &registry).expect("moved back");
     assert!(running.roster.get(&id(&new)).is_none());
     assert_eq!(state(&running, &known, "active").await["domain"], "127.0.0.1");
