@@ -333,8 +333,9 @@ impl Drop for Runner {
         self.abandoned.leave(self.session.portal(), &self.connector, self.queue.ledger().held_rows());
         let rows = self.queue.ledger().only_here();
         if rows > 0 {
+            let (portal, connector) = (self.session.portal(), self.connector.as_str());
             tracing::error!(
-                portal = %self.session.portal(), rows,
+                %portal, connector, rows,
                 "stopped before Kafka had rows that changed at the moment of their deletion: their last change is lost",
             );
         }

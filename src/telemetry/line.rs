@@ -45,15 +45,20 @@ impl<F> Lines<F> {
         Self { format, ending, repeats: Mutex::default() }
     }
 
-    /// How many lines of this kind were left out; `None` if this one is. Who asks for debug lines gets all of them.
+    /// How many lines of this kind were left out; `None` if this one is. Who asks for debug lines gets all of them, and an
+    /// error about rows may be the only thing that tells of them: one with a number of rows is always written, and one that
+    /// names a row is a repetition only of itself.
     fn admit(&self, event: &Event<'_>) -> Option<u64> {
         if *event.metadata().level() > Level::INFO {
             return Some(0);
         }
-        let mut subject = Subject::default();
+        let mut subject = Subject { by_row: *event.metadata().level() == Level::ERROR, ..Subject::default() };
         event.record(&mut subject);
+        if subject.by_row && subject.counts_rows {
+            return Some(0);
+        }
         let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-        repeats.admit(Instant::now(), event.metadata().callsite(), subject.0)
+        repeats.admit(Instant::now(), event.metadata().callsite(), subject.text)
     }
 }
 
@@ -82,15 +87,23 @@ where
     }
 }
 
-/// What a line is about, as text.
+/// What a line is about.
 #[derive(Default)]
-struct Subject(String);
+struct Subject {
+    /// In words.
+    text: String,
+    /// One row is told from another.
+    by_row: bool,
+    /// It tells a number of rows.
+    counts_rows: bool,
+}
 
 impl Visit for Subject {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if SUBJECT.contains(&field.name()) {
+        self.counts_rows |= field.name() == "rows";
+        if SUBJECT.contains(&field.name()) || (self.by_row && field.name() == "row") {
             // A value that cannot be shown tells nothing apart.
-            let _ = write!(self.0, "{}={value:?} ", field.name());
+            let _ = write!(self.text, "{}={value:?} ", field.name());
         }
     }
 }

@@ -97,6 +97,19 @@ fn one_portal_is_followed_while_the_rest_stays_as_it_was() {
 }
 
 #[test]
+fn an_error_about_rows_is_never_taken_for_a_repetition_of_another() {
+    let (page, dispatch, _handle) = log("info", Format::Text, &[]);
+    let speak = |rows: u64| {
+        tracing::error!(portal = "a", rows, "rows are lost");
+        tracing::warn!(portal = "a", rows, "rows wait");
+        tracing::error!(portal = "a", row = %(rows % 2), "a row waits");
+    };
+    tracing::dispatcher::with_default(&dispatch, || (1..=4).for_each(speak));
+    let count = |words: &str| page.lines().iter().filter(|line| line.contains(words)).count();
+    assert_eq!((count("rows are lost"), count("rows wait"), count("a row waits")), (4, 1, 2), "{:?}", page.lines());
+}
+
+#[test]
 fn a_repetition_is_left_out_and_debug_lines_never_are() {
     let (page, dispatch, _) = log("debug", Format::Json, &[]);
     tracing::dispatcher::with_default(&dispatch, || {
