@@ -126,8 +126,7 @@ impl App {
         let registry::Registry::File { path } = &config.registry;
         let (registry, stored) = open_registry(path).await?;
         let trace = trace.map(Trace::open).transpose()?;
-        let hosts = Hosts::new(&config.app, config.portals.iter().map(|portal| &portal.endpoint));
-        let client = Client::guarded(&config.fetch, hosts).map_err(AppError::Http)?;
+        let client = client(config)?;
         let producer = Producer::new(&config.kafka)?;
         let (ready, is_ready) = watch::channel(false);
         let portals = view::Portals::default();
@@ -284,6 +283,12 @@ fn settings(config: &Config) -> Settings {
         poll_max: millis(fetch.poll_max),
         sweep: Some(SWEEP),
     }
+}
+
+/// Calls what the configuration names, and of other names only those that it allows and that are public.
+fn client(config: &Config) -> Result<Client, AppError> {
+    let hosts = Hosts::new(&config.app, config.portals.iter().map(|portal| &portal.endpoint));
+    Client::guarded(&config.fetch, hosts).map_err(AppError::Http)
 }
 
 async fn open_registry(path: &Path) -> Result<(Registry, Vec<crate::registry::PortalRecord>), AppError> {

@@ -69,7 +69,7 @@ pub async fn online(config: &Config) -> Result<Vec<Finding>, AppError> {
     };
     let stored = opened.as_ref().map(|(_, stored)| stored.clone()).unwrap_or_default();
     findings.extend(kafka(config, &merge(&config.portals, stored)).await?);
-    let client = Client::new(&config.fetch).map_err(AppError::Http)?;
+    let client = super::client(config)?;
     let oauth = client.reach_oauth(&config.app).await;
     let reached = oauth.is_ok();
     findings.push(oauth_server(config, oauth));

@@ -1,7 +1,8 @@
 //! `check --online`, against a mock broker, a simulated portal, and things that are broken.
 
 use b24kafka::{
-    registry::Registry,
+    protocol::types::PortalId,
+    registry::{PortalRecord, Registry},
     sim::{Options, Sim},
 };
 use rdkafka::{
@@ -135,4 +136,31 @@ fn an_oauth_server_that_cannot_be_reached_is_named_with_the_cause_and_the_remedy
     assert!(mark == "FAULT" && detail.starts_with(said), "{ran:?}");
     assert!(ran.out.contains("token: ") && ran.out.contains("; see what is said of the OAuth server\n"), "{ran:?}");
     assert!(!format!("{ran:?}").contains("grant_type"), "{ran:?}");
+}
+
+#[test]
+fn a_stored_portal_whose_name_stands_for_a_private_address_is_not_called() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    listener.set_nonblocking(true).expect("it does not wait");
+    let port = listener.local_addr().expect("an address").port();
+    let stage = Stage::new("", "");
+    let dir = stage.site.dir.path().join("registry");
+    let endpoint = format!("https://localhost:{port}/rest/").parse().expect("a URL");
+    let id = PortalId::new("f00d").expect("an id");
+    let record = PortalRecord { access_token: Some("made-up".into()), ..PortalRecord::new(id, endpoint) };
+    let stored = stage.runtime.block_on(async {
+        let (registry, ..) = Registry::open(&dir).await?;
+        registry.store(record).await
+    });
+    stored.expect("stored");
+    let text = std::fs::read_to_string(stage.site.file()).expect("the configuration");
+    // Nothing but the stored portal: what the configuration names itself may be private.
+    let app = "[app]\nclient_id = \"local.made.up\"\nclient_secret = \"made-up\"\nallowed_hosts = [\"localhost\"]\n\
+               oauth_url = \"https://127.0.0.1:1/oauth/token/\"\n";
+    let rest = &text[text.find("[registry]").expect("the registry")..];
+    std::fs::write(stage.site.file(), format!("{app}{rest}")).expect("written");
+    let ran = stage.check(&[]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(finding(&ran, "portal f00d (localhost): token").0, "FAULT", "{ran:?}");
+    assert!(listener.accept().is_err(), "somebody has called: {ran:?}");
 }
