@@ -8,8 +8,10 @@ mod line;
 mod repeats;
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     collections::BTreeSet,
     io::{self, IsTerminal as _},
+    panic::{self, PanicHookInfo},
     sync::OnceLock,
 };
 
@@ -32,6 +34,7 @@ use line::{Ending, Lines};
 #[derive(Clone, Debug)]
 pub struct LogHandle {
     filter: reload::Handle<Follow, Registry>,
+    format: Format,
 }
 
 /// What is logged.
@@ -67,7 +70,31 @@ static RUNNING: OnceLock<LogHandle> = OnceLock::new();
 pub fn start(log: &Log) -> Result<LogHandle, LogError> {
     let (dispatch, handle) = build(log, io::stderr().is_terminal(), io::stderr)?;
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogError::Started)?;
+    if log.format == Format::Json {
+        let plain = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !tell_panic(info) {
+                plain(info);
+            }
+        }));
+    }
     Ok(RUNNING.get_or_init(|| handle).clone())
+}
+
+/// Whether this process logs for a machine, so that nothing else may be written among the lines.
+pub fn is_json() -> bool {
+    running().is_some_and(|log| log.format == Format::Json)
+}
+
+/// Logs a panic. Returns whether it could: not if the level is too high, nor out of the middle of a line.
+fn tell_panic(info: &PanicHookInfo<'_>) -> bool {
+    if !tracing::enabled!(tracing::Level::ERROR) {
+        return false;
+    }
+    let backtrace = Backtrace::capture();
+    let way = if backtrace.status() == BacktraceStatus::Captured { format!("\n{backtrace}") } else { String::new() };
+    tracing::error!(error = %format_args!("{info}{way}"), "a part of b24kafka has panicked; this is a fault, please report it");
+    true
 }
 
 /// The log of this process; `None` if it logs in another way, as a library in somebody's program does.
@@ -92,7 +119,7 @@ where
             Dispatch::new(registry.with(lines.fmt_fields(JsonFields::new()).event_format(format)))
         }
     };
-    Ok((dispatch, LogHandle { filter }))
+    Ok((dispatch, LogHandle { filter, format: log.format }))
 }
 
 impl LogHandle {

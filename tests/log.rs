@@ -16,7 +16,7 @@ const TOKEN: &str = "stage-hand";
 struct Stage {
     sim: Sim,
     bridge: Bridge,
-    _broker: MockCluster<'static, DefaultProducerContext>,
+    broker: MockCluster<'static, DefaultProducerContext>,
 }
 
 impl Stage {
@@ -37,7 +37,7 @@ impl Stage {
             bridge.start();
             bridge.wait_ready();
         });
-        Self { sim, bridge, _broker: broker }
+        Self { sim, bridge, broker: broker }
     }
 
     fn portal(&self, number: usize) -> Portal {
@@ -135,4 +135,23 @@ async fn a_portal_that_fails_at_every_poll_does_not_fill_the_log() {
         assert_eq!(told.len(), 1, "{told:?}");
     }
     tokio::task::block_in_place(|| stage.bridge.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_reason_why_a_run_fails_is_the_last_object() {
+    let mut stage = Stage::start(|_| "[shutdown]\ngrace = \"1s\"".to_owned()).await;
+    stage.broker.broker_down(1).expect("down");
+    stage.portal(0).emit("ONCRMDEALUPDATE", r#"{"FIELDS":{"ID":"1"}}"#, "");
+    let begun = Instant::now();
+    while stage.bridge.metric("b24kafka_rows_held") < 0.5 {
+        assert!(begun.elapsed() < PATIENCE, "nothing is held:\n{}", stage.bridge.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let status = tokio::task::block_in_place(|| stage.bridge.stop());
+    assert_eq!(status.code(), Some(1), "{}", stage.bridge.log());
+    // Each line is an object, or this panics.
+    let lines = stage.lines(0);
+    let last = lines.last().expect("a line");
+    let error = last["error"].as_str().unwrap_or_default();
+    assert!(last["level"] == "ERROR" && error.starts_with("stopped after the grace period"), "{last}");
 }

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{chain::chain, config::Faults};
+use crate::{chain::chain, config::Faults, telemetry};
 
 /// `EX_CONFIG` of sysexits.h: supervisors can tell it from a failure that a restart may cure.
 const CONFIGURATION: u8 = 78;
@@ -33,15 +33,26 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
 impl Failure {
     /// Says what is wrong and gives the exit code.
     pub fn report(self) -> ExitCode {
-        let (text, code) = match self {
-            Self::Configuration(faults) => (faults.to_string(), ExitCode::from(CONFIGURATION)),
-            Self::ConfigurationTold => return ExitCode::from(CONFIGURATION),
-            Self::Error(error) => (format!("b24kafka: {}", chain(&*error)), ExitCode::FAILURE),
+        match self {
+            Self::Configuration(faults) => {
+                writeln!(io::stderr(), "{faults}").ok();
+                ExitCode::from(CONFIGURATION)
+            }
+            Self::ConfigurationTold => ExitCode::from(CONFIGURATION),
+            Self::Error(error) => failed(&chain(&*error)),
             // Whoever closed the pipe has read what he wanted.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-            Self::Output(error) => (format!("b24kafka: cannot write the result: {error}"), ExitCode::FAILURE),
-        };
-        writeln!(io::stderr(), "{text}").ok();
-        code
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Self::Output(error) => failed(&format!("cannot write the result: {error}")),
+        }
     }
+}
+
+/// Says why the process ends: for people, or as one more object where a machine reads the log.
+fn failed(error: &str) -> ExitCode {
+    if telemetry::is_json() && tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!(error, "b24kafka has failed");
+    } else {
+        writeln!(io::stderr(), "b24kafka: {error}").ok();
+    }
+    ExitCode::FAILURE
 }

@@ -128,3 +128,24 @@ fn a_repetition_is_left_out_and_debug_lines_never_are() {
     assert_eq!((&line["message"], &line["error"]), (&"a request failed".into(), &"time-out 0".into()), "{line}");
     assert!(line["timestamp"].is_string() && line["target"].is_string(), "{line}");
 }
+
+#[test]
+fn a_panic_is_one_more_object() {
+    let (page, dispatch, handle) = log("info", Format::Json, &[]);
+    let plain = panic::take_hook();
+    let doomed = std::thread::current().id();
+    // Other tests of this process go on to panic as they like.
+    panic::set_hook(Box::new(move |info| {
+        if std::thread::current().id() != doomed || !tell_panic(info) {
+            plain(info);
+        }
+    }));
+    let caught = tracing::dispatcher::with_default(&dispatch, || panic::catch_unwind(|| panic!("no way out")));
+    drop(panic::take_hook());
+    assert!(caught.is_err() && handle.format == Format::Json);
+    let lines = page.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line: Value = serde_json::from_str(&lines[0]).expect("an object");
+    let error = line["error"].as_str().expect("a text");
+    assert!(line["level"] == "ERROR" && error.contains("no way out") && error.contains("tests.rs:"), "{line}");
+}
