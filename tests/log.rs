@@ -37,7 +37,7 @@ impl Stage {
             bridge.start();
             bridge.wait_ready();
         });
-        Self { sim, bridge, broker: broker }
+        Self { sim, bridge, broker }
     }
 
     fn portal(&self, number: usize) -> Portal {

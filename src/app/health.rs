@@ -138,27 +138,7 @@ fn judge(sight: &Sight) -> Health {
             warnings.extend((silent > 0).then(|| format!("{} not answering as it should", are(silent))));
         }
     }
-    let resting = portals.iter().filter(|seen| seen.rests && sight.is_overdue(&seen.standing, None)).count();
-    if resting > 0 {
-        warnings.push(format!("{} at rest since a limit there is used up", are(resting)));
-    }
-    let unreadable = portals.iter().filter(|seen| seen.unreadable).count();
-    if unreadable > 0 {
-        let why = "came without a usable ID since the start, so they are neither published nor cleared";
-        warnings.push(format!("rows of {} {why}", some(unreadable)));
-    }
-    if let Some(trouble) = &sight.registry {
-        warnings.push(format!("the registry cannot be written, so new tokens and portals are not kept: {trouble}"));
-    }
-    let unbound = portals.iter().filter(|seen| seen.unbound).count();
-    if unbound > 0 {
-        warnings.push(format!("{} missing bindings, so changes there make no rows", are(unbound)));
-    }
-    let unlicensed = portals.iter().filter(|seen| seen.unlicensed).count();
-    if unlicensed > 0 {
-        let plan = "without queues of their own (rest_auth_connector) in the plan, so changes there make no rows";
-        warnings.push(format!("{} {plan}", are(unlicensed)));
-    }
+    warnings.extend(concerns(sight, &portals));
     if let Some(waited) = waited(|seen| seen.unconfirmed_since, UNCONFIRMED_PATIENCE) {
         let told = format!("rows that Kafka has acknowledged have been waiting {waited:.0} s to be cleared");
         // As long as some portal clears, the stage works, and a part of the portals is concerned.
@@ -181,6 +161,33 @@ fn judge(sight: &Sight) -> Health {
         rows_held: sight.portals.iter().map(|seen| seen.held).sum(),
         rows_unconfirmed: sight.portals.iter().map(|seen| seen.unconfirmed).sum(),
     }
+}
+
+/// What somebody should look at though those portals are served.
+fn concerns(sight: &Sight, portals: &[&Seen]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let resting = portals.iter().filter(|seen| seen.rests && sight.is_overdue(&seen.standing, None)).count();
+    if resting > 0 {
+        warnings.push(format!("{} at rest since a limit there is used up", are(resting)));
+    }
+    let unreadable = portals.iter().filter(|seen| seen.unreadable).count();
+    if unreadable > 0 {
+        let why = "came without a usable ID since the start, so they are neither published nor cleared";
+        warnings.push(format!("rows of {} {why}", some(unreadable)));
+    }
+    if let Some(trouble) = &sight.registry {
+        warnings.push(format!("the registry cannot be written, so new tokens and portals are not kept: {trouble}"));
+    }
+    let unbound = portals.iter().filter(|seen| seen.unbound).count();
+    if unbound > 0 {
+        warnings.push(format!("{} missing bindings, so changes there make no rows", are(unbound)));
+    }
+    let unlicensed = portals.iter().filter(|seen| seen.unlicensed).count();
+    if unlicensed > 0 {
+        let plan = "without queues of their own (rest_auth_connector) in the plan, so changes there make no rows";
+        warnings.push(format!("{} {plan}", are(unlicensed)));
+    }
+    warnings
 }
 
 impl Sight {

@@ -60,6 +60,15 @@ pub(super) fn live(portal: &PortalView, dead: &[DeadLetter], topic: &str) -> Mar
                 }
             }
         } }
+        (concerns(portal))
+        h2 { "Dead letters" }
+        (letters(dead, topic))
+    }
+}
+
+/// Changes that nobody hears of, and why.
+fn concerns(portal: &PortalView) -> Markup {
+    html! {
         @for (queue, rows) in portal.queues.iter().filter_map(|queue| queue.error_rows.as_ref().map(|rows| (queue, rows))) {
             @if rows.rows > 0 {
                 p.todo {
@@ -80,8 +89,6 @@ pub(super) fn live(portal: &PortalView, dead: &[DeadLetter], topic: &str) -> Mar
             p { "Changes of these make no rows, so nobody hears of them." }
             ul { @for unbound in &portal.unbound { li { (unbound.event) @if !unbound.connector.is_empty() { " of " (unbound.connector) } ": " code { (unbound.code) } } } }
         }
-        h2 { "Dead letters" }
-        (letters(dead, topic))
     }
 }
 
