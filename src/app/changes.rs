@@ -108,7 +108,7 @@ fn poll(roster: &Roster, id: &PortalId) -> Result<Changed, Refusal> {
             return Err(Refusal::conflict("parked", "an operator has it parked; resume it first"));
         }
         (PortalState::Parked, _) => "it was parked; it is tried again now",
-        (PortalState::Starting, _) => "it is being started; that is tried again now",
+        (PortalState::Starting, _) => "it is being started; that is tried now",
         (PortalState::Active, _) => "its queues are polled now",
     };
     portal.resume();

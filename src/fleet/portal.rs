@@ -10,7 +10,7 @@ use std::{
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 use url::Url;
@@ -89,6 +89,8 @@ pub struct Portal {
     application_token: Mutex<Option<SecretString>>,
     /// Set when it is to come to rest.
     stop: watch::Sender<bool>,
+    /// Told when its rows are announced: a start that waits for its turn is cut short.
+    announced: Notify,
 }
 
 /// The task of a queue has broken: a fault of this program.
@@ -124,7 +126,7 @@ impl Portal {
         let queues = parts.queues.iter().map(|queue| (queue.connector.clone(), Arc::default()));
         let (queues, commands) = open(queues);
         let (session, missing, stop) = (Arc::new(session), Arc::default(), watch::Sender::new(false));
-        let portal = Arc::new(Self { queues, id, session, missing, application_token, stop });
+        let portal = Arc::new(Self { queues, id, session, missing, application_token, stop, announced: Notify::new() });
         (portal.clone(), Task { portal, plan, commands })
     }
 
@@ -139,6 +141,7 @@ impl Portal {
             missing: self.missing.clone(),
             application_token: Mutex::new(self.application_token()),
             stop: watch::Sender::new(false),
+            announced: Notify::new(),
         });
         (portal.clone(), Task { portal, plan, commands })
     }
@@ -219,6 +222,13 @@ impl Portal {
         for queue in &self.queues {
             let _ = queue.commands.try_send(command);
         }
+    }
+
+    /// There may be new rows: its queues are polled as soon as what they are at is done. If it waits for its turn at a
+    /// start, it is begun with; in trouble it is tried no sooner.
+    pub fn wake(&self) {
+        self.announced.notify_one();
+        self.command(Command::Wake);
     }
 
     /// Wake-ups are bound at the portal, with this pause between two of them at least; or they are not. Never left out.
@@ -321,7 +331,11 @@ impl Task {
             biased;
             () = stopped => return Ok(()),
             () = async {
-                tokio::time::sleep(delay).await;
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = self.portal.session.standing().resumed() => {}
+                    () = self.portal.announced.notified() => {}
+                }
                 // In a box: the room for what is done once is not kept for the portal's life.
                 Box::pin(self.prepare(&parts)).await;
             } => {}

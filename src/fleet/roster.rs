@@ -25,7 +25,7 @@ use super::{
     Parts, Rest,
     portal::{Broken, Portal, Task},
 };
-use crate::{config::portals, protocol::types::PortalId, registry::PortalRecord, runner::Command};
+use crate::{config::portals, protocol::types::PortalId, registry::PortalRecord};
 pub use crate::{registry::Grant, runner::sweep::Swept};
 pub use change::{Installed, Removed, Resumed};
 pub use error::RosterError;
@@ -95,10 +95,10 @@ impl Roster {
     }
 
     /// There may be new rows: the portal's queues are polled at once, or as soon as what they are at is done, however often
-    /// this is said meanwhile. A portal in trouble is not tried any sooner. Returns whether the portal is one that is served.
+    /// this is said meanwhile; one that waits for its turn at a start is begun with. A portal in trouble is not tried any sooner. Returns whether the portal is one that is served.
     pub fn wake(&self, id: &PortalId) -> bool {
         let Some(portal) = self.get(id).filter(|portal| portal.is_served()) else { return false };
-        portal.command(Command::Wake);
+        portal.wake();
         true
     }
 

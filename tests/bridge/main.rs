@@ -31,6 +31,7 @@ mod schema;
 mod secrets;
 
 mod stage;
+mod starts;
 mod sweep;
 mod tokens;
 mod truth;
