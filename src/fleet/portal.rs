@@ -34,7 +34,7 @@ use crate::{
     runner::{
         Command, Runner,
         session::{Obstacle, Session},
-        status::Status,
+        status::{Status, Step},
         tokens::Tokens,
     },
 };
@@ -266,6 +266,11 @@ impl Portal {
         for queue in &self.queues {
             let _ = queue.commands.send(Command::Drain).await;
         }
+    }
+
+    /// Queues whose request to the portal is not answered: it may bring rows.
+    pub fn awaited(&self) -> usize {
+        self.queues.iter().filter(|queue| queue.status.next().step == Step::Answer).count()
     }
 
     /// Rows that are received and not yet acknowledged.

@@ -375,3 +375,44 @@ async fn a_change_goes_on_if_nobody_waits_for_it() {
     running.stop().await.expect("a clean stop");
     stage.judge();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_on_its_way_when_the_portal_is_uninstalled_is_waited_for() {
+    let queues = "[[queues]]\nconnector = \"one\"\nevents = [\"ONCRMDEALADD\"]\n\
+                  [[queues]]\nconnector = \"two\"\nevents = [\"ONCRMDEALADD\"]\n";
+    let mut stage = Stage::new(Setup { queues, ..UNCONFIGURED }).await;
+    (stage.config.fetch.poll_min, stage.config.fetch.poll_max) = (Duration::from_secs(600), Duration::from_secs(600));
+    let portal = stage.portal(0);
+    let running = stage.start().await;
+    running.roster.install(grant(&portal)).await.expect("installed");
+    let at = |seen: &serde_json::Value, action: &str| {
+        let queues = seen["queues"].as_array().map(Vec::as_slice).unwrap_or_default();
+        queues.iter().filter(|queue| queue["next"]["action"] == action && queue["last_exchange"].is_object()).count()
+    };
+    running.portal(&portal, |seen| at(seen, "it is asked for rows") == 2).await;
+    portal.add_fault(Fault::new(Trouble::Slow(Duration::from_secs(10))).on("event.offline.get").times(1));
+    let emit = |object: u32| {
+        for connector in ["one", "two"] {
+            portal.emit("ONCRMDEALADD", &format!(r#"{{"FIELDS":{{"ID":"{object}"}}}}"#), connector);
+        }
+    };
+    (1..=5).for_each(emit);
+    running.roster.wake(&id(&portal));
+    running.metric_reaches("b24kafka_records_acknowledged_total", 5.0).await;
+    running.portal(&portal, |seen| at(seen, "the portal's answer is awaited") == 1).await;
+    assert!(portal.wait_until(PATIENCE, |counts| counts.free == 0 && counts.reserved == 5).await, "of the slow queue");
+    // The other queue learns that no token is good any more, and so does the portal's session.
+    portal.revoke_tokens();
+    emit(6);
+    running.roster.wake(&id(&portal));
+    state(&running, &portal, "parked").await;
+    running.roster.uninstall(&id(&portal)).await.expect("uninstalled");
+    running.metric_reaches("b24kafka_records_acknowledged_total", 10.0).await;
+    portal.reinstall();
+    let installed = running.roster.install(grant(&portal)).await.expect("installed");
+    assert_eq!(installed, Installed::Revived, "after the rest");
+    assert!(portal.wait_until_empty(PATIENCE).await);
+    running.assert_conserved().await;
+    running.stop().await.expect("a clean stop");
+    stage.judge();
+}

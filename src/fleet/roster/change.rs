@@ -146,7 +146,8 @@ impl Roster {
         portal.session().standing().remove();
         tracing::info!(portal = %id, "the application was uninstalled on the portal; it is not served any more");
         answer(told, Ok(()));
-        let nothing_left = |portal: &Portal| portal.held() == 0 && !portal.may_be_called();
+        // A request that was sent while the tokens were good may still bring rows that nobody else will ever see.
+        let nothing_left = |portal: &Portal| portal.held() == 0 && portal.awaited() == 0 && !portal.may_be_called();
         self.bring_to_rest(id, &portal, UNINSTALL_GRACE, nothing_left).await;
         if portal.held() > 0 {
             tracing::error!(
@@ -156,6 +157,12 @@ impl Roster {
         }
         // In its place one without tokens in memory.
         self.take_in(record, Duration::ZERO);
+        if portal.awaited() > 0 {
+            tracing::error!(
+                portal = %id, queues = portal.awaited(),
+                "rows of the uninstalled portal may be given up: it has not answered in time",
+            );
+        }
     }
 
     async fn remove_now(&self, id: &PortalId) -> Result<Removed, RosterError> {
