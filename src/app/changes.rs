@@ -124,7 +124,7 @@ async fn sweep(roster: &Roster, id: &PortalId) -> Result<Changed, Refusal> {
         (None, Some(0)) => format!("{swept} error rows were swept; none is left"),
         (None, _) => format!("{swept} error rows were swept; sweep again for the rest"),
     };
-    let rows = RowsView { swept, held, unconfirmed, left };
+    let rows = RowsView { swept, held, unconfirmed, hiding: None, left };
     Ok(Changed { rows: Some(rows), ..changed(roster, id, &message, Kind::Done) })
 }
 
@@ -164,18 +164,27 @@ fn said(id: &PortalId, seen: &Snapshot, message: &str, kind: Kind) -> Changed {
 }
 
 fn rows(left: Removed) -> RowsView {
-    RowsView { held: left.held, unconfirmed: left.unconfirmed, ..RowsView::default() }
+    let hiding = u64::try_from(left.hiding).ok();
+    RowsView { held: left.held, unconfirmed: left.unconfirmed, hiding, ..RowsView::default() }
 }
 
 /// What to say of rows that were left.
 fn rest(left: Removed) -> String {
-    match left {
-        Removed { at_rest: true, .. } => String::new(),
-        Removed { held, unconfirmed, .. } => format!(
+    let Removed { at_rest, held, unconfirmed, hiding } = left;
+    let mut told = String::new();
+    if !at_rest {
+        told = format!(
             "; it did not come to rest: {held} rows that Kafka has not acknowledged and {unconfirmed} that it has stay \
              reserved at the portal, and whoever serves it next finds them"
-        ),
+        );
     }
+    if hiding > 0 {
+        told += &format!(
+            "; in {hiding} of its queues a request whose outcome is not known may have reserved rows, or may still: \
+             whoever serves it next finds those too"
+        );
+    }
+    told
 }
 
 fn refusal(error: &RosterError) -> Refusal {

@@ -290,9 +290,10 @@ impl Portal {
         busy.max(self.session.paused_until())
     }
 
-    /// Queues of which a request of ours may have reserved rows without our knowing.
+    /// Queues of which a request of ours may have reserved rows without our knowing, or is on its way to do so.
     pub fn hiding(&self) -> usize {
-        self.queues.iter().filter(|queue| queue.status.may_hide()).count()
+        let hides = |queue: &&Queue| queue.status.may_hide() || queue.status.next().step == Step::Answer;
+        self.queues.iter().filter(hides).count()
     }
 
     /// Rows that are acknowledged and not yet known to be cleared.

@@ -240,3 +240,21 @@ async fn a_portal_in_full_tells_what_it_has_done_and_what_comes_next() {
     assert_eq!(seen["last_errors"][0]["error"], "ACCESS_DENIED", "success does not hide the past: {seen}");
     caller.running.stop().await.expect("a clean stop");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_of_which_rows_may_be_hidden_is_not_said_to_be_at_rest() {
+    let stage = Stage::plain().await;
+    let portal = stage.portal(0);
+    let running = stage.start().await;
+    running.portal(&portal, |seen| seen["state"] == "active").await;
+    portal.add_fault(Fault::new(Trouble::LostAnswer).on("event.offline.get").times(1));
+    portal.backlog(20, 1);
+    // What it has reserved is found soon; for a minute nobody knows whether a request of that kind has ended.
+    assert!(portal.wait_until_empty(PATIENCE).await);
+    let (status, said) = running.act(&portal, "park").await;
+    assert_eq!((status, &said["rows"]["hiding"]), (200, &serde_json::json!(1)), "{said}");
+    assert!(said["message"].as_str().is_some_and(|message| message.contains("may have reserved")), "{said}");
+    let (status, said) = running.act(&portal, "resume").await;
+    assert_eq!(status, 200, "{said}");
+    running.stop().await.expect("a clean stop");
+}

@@ -43,6 +43,8 @@ pub struct Removed {
     pub held: u64,
     /// Rows that Kafka has acknowledged and that are not known to be cleared at the portal.
     pub unconfirmed: u64,
+    /// Queues of which a request whose outcome is not known may have reserved rows, or may still.
+    pub hiding: usize,
 }
 
 /// What a resume meets.
@@ -155,14 +157,14 @@ impl Roster {
                 "rows of the uninstalled portal are given up: Kafka has not acknowledged them in time",
             );
         }
-        // In its place one without tokens in memory.
-        self.take_in(record, Duration::ZERO);
         if portal.awaited() > 0 {
             tracing::error!(
                 portal = %id, queues = portal.awaited(),
                 "rows of the uninstalled portal may be given up: it has not answered in time",
             );
         }
+        // In its place one without tokens in memory.
+        self.take_in(record, Duration::ZERO);
     }
 
     async fn remove_now(&self, id: &PortalId) -> Result<Removed, RosterError> {
@@ -214,7 +216,7 @@ impl Roster {
         if tokio::time::timeout(TOKENS_GRACE, portal.session().settle()).await.is_err() {
             tracing::error!(portal = %id, "new tokens of the portal could not be stored");
         }
-        Removed { at_rest, held: portal.held(), unconfirmed: portal.unconfirmed() }
+        Removed { at_rest, held: portal.held(), unconfirmed: portal.unconfirmed(), hiding: portal.hiding() }
     }
 
     /// Ends the portal's task: what is in flight is finished and confirmed, as long as the grace lasts, the process does not

@@ -215,6 +215,9 @@ pub struct RowsView {
     pub held: u64,
     /// Acknowledged and not known to be removed at the portal.
     pub unconfirmed: u64,
+    /// Queues in which a request whose outcome is not known may have reserved rows, or may still; `None` after a sweep,
+    /// since they are worked on.
+    pub hiding: Option<u64>,
     /// Left to be swept, if that is known.
     pub left: Option<u64>,
 }
