@@ -28,7 +28,7 @@ use crate::{
     },
     metrics::Metrics,
     protocol::types::{Millis, PortalId},
-    registry::Registry,
+    registry::{PortalRecord, RefusedFile, Registry},
     runner::{
         Settings, Shared,
         clock::{Clock, millis},
@@ -124,7 +124,7 @@ impl App {
     ) -> Result<Option<Self>, AppError> {
         let metrics = Arc::new(Metrics::new(catalogue::entities(), config.admin.portal_labels)?);
         let registry::Registry::File { path } = &config.registry;
-        let (registry, stored) = open_registry(path).await?;
+        let (registry, stored, refused) = open_registry(path).await?;
         let trace = trace.map(Trace::open).transpose()?;
         let client = client(config)?;
         let producer = Producer::new(&config.kafka)?;
@@ -181,7 +181,7 @@ impl App {
             tombstones: config.kafka.tombstones,
             wake_ups: callbacks::wake_ups(&config.http),
         });
-        let fleet = Fleet::start(&config.portals, &parts, stored);
+        let fleet = Fleet::start(&fleet::readable(&config.portals, &refused), &parts, stored);
         portals.set(fleet.roster());
         public.open(Desk::new(fleet.roster().clone(), parts));
         tracing::info!(portals = fleet.roster().all().len(), queues = config.queues.len(), "the bridge is running");
@@ -264,10 +264,7 @@ impl App {
 }
 
 /// The topics that rows of these portals will certainly need.
-fn needed_topics(
-    config: &Config,
-    stored: &[crate::registry::PortalRecord],
-) -> Result<std::collections::BTreeSet<String>, AppError> {
+fn needed_topics(config: &Config, stored: &[PortalRecord]) -> Result<std::collections::BTreeSet<String>, AppError> {
     let ids =
         stored.iter().map(|record| &record.member_id).chain(config.portals.iter().map(|portal| &portal.member_id));
     let ids: Vec<&str> = ids.map(PortalId::as_str).collect();
@@ -291,13 +288,13 @@ fn client(config: &Config) -> Result<Client, AppError> {
     Client::guarded(&config.fetch, hosts).map_err(AppError::Http)
 }
 
-async fn open_registry(path: &Path) -> Result<(Registry, Vec<crate::registry::PortalRecord>), AppError> {
+async fn open_registry(path: &Path) -> Result<(Registry, Vec<PortalRecord>, Vec<RefusedFile>), AppError> {
     let (registry, stored, refused) = Registry::open(path).await.map_err(AppError::Registry)?;
     for file in &refused {
         let (file, error) = (file.path.display(), &file.wrong);
         tracing::error!(%file, %error, "a file of the registry is of no use; it is kept, and its portal is not served");
     }
-    Ok((registry, stored))
+    Ok((registry, stored, refused))
 }
 
 fn queue_plans(config: &Config) -> Result<Vec<QueuePlan>, AppError> {

@@ -17,7 +17,7 @@ use crate::{
         portals::Doing,
     },
     protocol::types::PortalId,
-    registry::{PortalRecord, Registry},
+    registry::{PortalRecord, RefusedFile, Registry},
     runner::Shared,
 };
 use portal::{Broken, Portal, QueuePlan};
@@ -134,6 +134,13 @@ pub fn gauge(portals: &[Arc<Portal>], metrics: &Metrics) {
         let parked = seen.state == PortalState::Parked;
         Doing { member_id: portal.id().as_str(), parked, last_success: seen.last_success.unwrap_or(0.0) }
     }));
+}
+
+/// Portals of the configuration that can be served: one whose record cannot be read is not, since nothing could be stored
+/// of it, and since nobody knows whether it is parked.
+pub fn readable(configured: &[portals::Portal], refused: &[RefusedFile]) -> Vec<portals::Portal> {
+    let refused: Vec<PortalId> = refused.iter().filter_map(RefusedFile::portal).collect();
+    configured.iter().filter(|portal| !refused.contains(&portal.member_id)).cloned().collect()
 }
 
 /// Portals of the registry and of the configuration by `member_id`. The registry's tokens win: they are newer.

@@ -10,8 +10,8 @@ use super::{AppError, names::Names};
 use crate::{
     bitrix::{catalogue, client::Client, oauth::RefreshError},
     chain::chain,
-    config::{Config, registry},
-    fleet::{Parts, merge, portal::Portal},
+    config::{Config, portals as configured, registry},
+    fleet::{Parts, merge, portal::Portal, readable},
     kafka::{
         producer::Producer,
         topics::{Description, TopicError, Topics},
@@ -60,21 +60,23 @@ impl Finding {
 /// What keeps it from looking at all: an HTTP client or a producer that cannot be built.
 pub async fn online(config: &Config) -> Result<Vec<Finding>, AppError> {
     let registry::Registry::File { path } = &config.registry;
+    let mut named = config.portals.clone();
     let (mut findings, opened) = match Registry::open(path).await {
         Ok((registry, stored, refused)) => {
+            named = readable(&named, &refused);
             let whole = Finding::new(format!("registry {}", path.display()), Ok("can be used".to_owned()));
             (std::iter::once(whole).chain(refused.iter().map(damaged)).collect(), Some((registry, stored)))
         }
         Err(error) => (vec![closed(&error, &path.display().to_string())], None),
     };
     let stored = opened.as_ref().map(|(_, stored)| stored.clone()).unwrap_or_default();
-    findings.extend(kafka(config, &merge(&config.portals, stored)).await?);
+    findings.extend(kafka(config, &merge(&named, stored)).await?);
     let client = super::client(config)?;
     let oauth = client.reach_oauth(&config.app).await;
     let reached = oauth.is_ok();
     findings.push(oauth_server(config, oauth));
     if let Some((registry, stored)) = opened {
-        findings.extend(portals(config, client, registry, stored, reached).await?);
+        findings.extend(portals(config, client, registry, merge(&named, stored), reached).await?);
     }
     Ok(findings)
 }
@@ -114,7 +116,7 @@ async fn portals(
     config: &Config,
     client: Client,
     registry: Registry,
-    stored: Vec<PortalRecord>,
+    all: Vec<(PortalRecord, Option<configured::Portal>)>,
     reached: bool,
 ) -> Result<Vec<Finding>, AppError> {
     let shared = Shared {
@@ -138,7 +140,7 @@ async fn portals(
         wake_ups: None,
     });
     let mut findings = Vec::new();
-    for (record, known) in merge(&config.portals, stored) {
+    for (record, known) in all {
         if record.removed_at.is_some() {
             continue;
         }

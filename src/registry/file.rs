@@ -56,6 +56,13 @@ pub struct RefusedFile {
     pub wrong: String,
 }
 
+impl RefusedFile {
+    /// Whose record it should be, if its name is that of a record.
+    pub fn portal(&self) -> Option<PortalId> {
+        PortalId::new(self.path.file_name()?.to_str()?.strip_suffix(SUFFIX)?)
+    }
+}
+
 /// Where a test lets the process die.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug)]

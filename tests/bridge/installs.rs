@@ -1,6 +1,7 @@
 //! Portals that install the application by themselves, again, and no more.
 
 use b24kafka::sim::{Fault, Trouble};
+use secrecy::ExposeSecret as _;
 
 use super::{
     caller::{
@@ -196,7 +197,27 @@ async fn a_granted_pair_waits_for_the_registry_and_is_not_used_before() {
     std::fs::remove_dir_all(&file).expect("removed");
     portal.backlog(20, 1);
     assert!(portal.wait_until_empty(PATIENCE).await, "the pair was kept and stored when that was possible");
-    assert!(stored(&stage, &portal).contains(secrecy::ExposeSecret::expose_secret(&living)));
+    assert!(stored(&stage, &portal).contains(living.expose_secret()));
     running.stop().await.expect("a clean stop");
     stage.judge();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_whose_record_is_torn_is_neither_served_nor_spoken_for() {
+    let stage = open(Setup { portals: 2, configured: usize::MAX, ..STRANGERS }).await;
+    let (torn, well) = (stage.portal(0), stage.portal(1));
+    let registry = stage.dir.path().join("registry");
+    std::fs::create_dir_all(&registry).expect("a directory");
+    let file = registry.join(format!("{}.json", torn.member_id()));
+    std::fs::write(&file, "{ \"held_since\": 1, ").expect("written");
+    let running = stage.start().await;
+    running.portal(&well, |seen| seen["state"] == "active").await;
+    assert_eq!(running.get(&format!("/api/portals/{}", torn.member_id())).await.0, 404, "as the log says");
+    let token = torn.refresh_token();
+    let shown = with(call("ONAPPINSTALL", &torn), "auth[refresh_token]", Some(token.expose_secret()));
+    assert_eq!(send(&event_url(&stage), form(&shown)).await, 503, "it may be sent again when the file is away");
+    let requests = torn.requests();
+    assert_eq!((requests.http, requests.oauth), (0, 0), "nobody is asked for what cannot be stored");
+    assert_eq!(torn.refresh_token().expose_secret(), token.expose_secret());
+    running.stop().await.expect("a clean stop");
 }

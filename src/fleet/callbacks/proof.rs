@@ -117,6 +117,11 @@ async fn bring(parts: &Parts, portal: &Portal, granted: Tokens, known: Url) -> F
 
 /// A call of a portal on which the application is not installed, as far as is known. In the portal's turn.
 pub async fn of_stranger(roster: &Roster, parts: &Parts, claim: Claim, refresh_token: &SecretString) -> Found {
+    // An exchange rotates the token, so it is made only for somebody whose pair can be stored.
+    if let Err(error) = parts.registry.load(claim.portal.clone()).await {
+        tracing::error!(portal = %claim.portal, %error, "an installation is not taken for now: it cannot be stored");
+        return Found::Open;
+    }
     let granted = match exchange(parts, refresh_token).await {
         Ok(granted) => granted,
         Err(found) => return found,
