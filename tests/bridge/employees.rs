@@ -42,6 +42,32 @@ async fn the_tokens_of_an_ordinary_employee_never_replace_the_administrators() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_employee_who_speaks_for_another_portal_does_not_replace_his_own_administrators_tokens() {
+    let stage = open(Setup { portals: 3, configured: 2, ..STRANGERS }).await;
+    let (portal, served, stranger) = (stage.portal(0), stage.portal(1), stage.portal(2));
+    let running = stage.start().await;
+    running.portal(&served, |seen| seen["state"] == "active").await;
+    running.portal(&portal, |seen| seen["state"] == "active").await;
+    portal.expire_tokens();
+    portal.backlog(20, 1);
+    assert!(portal.wait_until_empty(PATIENCE).await);
+    let before = stored(&stage, &portal);
+    assert!(holds_the_living_pair(&stage, &portal));
+    for other in [&served, &stranger] {
+        let token = portal.employee_token();
+        let shown = with(call("ONAPPINSTALL", other), "auth[refresh_token]", Some(token.expose_secret()));
+        let shown = with(shown, "auth[application_token]", Some("invented"));
+        assert_eq!(send(&event_url(&stage), form(&shown)).await, 403);
+        assert_eq!(stored(&stage, &portal), before, "nothing of it is taken");
+    }
+    portal.expire_tokens();
+    portal.backlog(20, 2);
+    assert!(portal.wait_until_empty(PATIENCE).await, "it is served on");
+    running.stop().await.expect("a clean stop");
+    stage.judge();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ordinary_employee_cannot_install_and_is_told_why() {
     let stage = open(STRANGERS).await;
     let portal = stage.portal(0);

@@ -62,7 +62,7 @@ pub async fn of_known(
         }
         Proof::Nothing => return Found::Forged,
         Proof::Foreign(granted) => {
-            hand_over(roster, granted).await;
+            hand_over(roster, parts, granted, refresh_token).await;
             return Found::Forged;
         }
         Proof::Open => return Found::Open,
@@ -128,7 +128,7 @@ pub async fn of_stranger(roster: &Roster, parts: &Parts, claim: Claim, refresh_t
     };
     if granted.member_id.as_deref() != Some(claim.portal.as_str()) {
         tracing::warn!(portal = %claim.portal, "a call shows the refresh token of another portal");
-        hand_over(roster, granted).await;
+        hand_over(roster, parts, granted, refresh_token).await;
         return Found::Forged;
     }
     let Some(endpoint) = granted.client_endpoint.clone().map(with_slash) else {
@@ -215,11 +215,17 @@ fn with_slash(mut endpoint: Url) -> Url {
     endpoint
 }
 
-/// A pair of a portal that somebody else spoke for: it is the only living one, and if we serve that portal it is kept.
-async fn hand_over(roster: &Roster, granted: Tokens) {
+/// A pair of a portal that somebody else spoke for. If we serve that portal and hold the token that was presented, the new
+/// pair is the only living one and is kept; otherwise it is taken as from a call of that portal.
+async fn hand_over(roster: &Roster, parts: &Parts, granted: Tokens, presented: &SecretString) {
     let owner = granted.member_id.as_deref().and_then(PortalId::new);
-    if let Some(portal) = owner.and_then(|owner| roster.get(&owner)) {
-        portal.session().tokens().bring(granted).await;
+    let Some(portal) = owner.and_then(|owner| roster.get(&owner)) else { return };
+    let tokens = portal.session().tokens();
+    if tokens.holds(presented).await {
+        tokens.bring(granted).await;
+    } else {
+        let known = tokens.place().await;
+        bring(parts, &portal, granted, known).await;
     }
 }
 

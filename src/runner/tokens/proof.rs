@@ -82,6 +82,11 @@ impl Tokens {
         self.kept.turn().await.holds(shown)
     }
 
+    /// Where the portal is, as far as is known.
+    pub async fn place(&self) -> Url {
+        self.kept.turn().await.record.endpoint.clone()
+    }
+
     /// A pair of this portal of which nobody can tell for now whether it is an administrator's: it is tried when ours turns
     /// out to be dead, and taken at once if that is known already.
     pub async fn set_aside(&self, granted: oauth::Tokens) {
