@@ -142,3 +142,27 @@ async fn a_refresh_whose_answer_is_lost_is_tried_with_the_stored_token_and_heals
     assert!(strict.counts().free > 0 && strict.counts().reserved == 0, "{:?}", strict.counts());
     running.stop().await.expect("a clean stop");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pair_that_another_portals_refresh_has_found_outlives_a_change_of_its_owner() {
+    let mut stage = Stage::new(Setup { portals: 2, ..Setup::default() }).await;
+    let (mistaken, owner) = (stage.portal(0), stage.portal(1));
+    // An operator has written down the wrong token: it rotates the chain of the portal that it belongs to.
+    let known = stage.config.portals.iter_mut().find(|known| known.member_id.as_str() == mistaken.member_id());
+    known.expect("the portal").refresh_token = Some(owner.refresh_token());
+    let running = stage.start().await;
+    for portal in [&mistaken, &owner] {
+        running.portal(portal, |seen| seen["state"] == "active").await;
+    }
+    mistaken.expire_tokens();
+    running.portal(&mistaken, |seen| seen["state"] == "parked").await;
+    assert!(holds_the_living_pair(&stage, &owner), "it is kept for its owner");
+    for action in ["park", "resume"] {
+        assert_eq!(running.act(&owner, action).await.0, 200, "{action}");
+        assert!(holds_the_living_pair(&stage, &owner), "{action} keeps it");
+    }
+    owner.expire_tokens();
+    owner.backlog(20, 1);
+    assert!(owner.wait_until_empty(PATIENCE).await, "the chain goes on");
+    running.stop().await.expect("a clean stop");
+}

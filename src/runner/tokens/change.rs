@@ -1,7 +1,7 @@
 //! Changes of a portal's record from outside: an installation, an operator's word, the end.
 //!
 //! They take their turn with refreshes, since both write the same record, and what they change is stored before anybody
-//! sees it.
+//! sees it. What another portal's refresh has found of this one and stored is not written over.
 
 use secrecy::SecretString;
 use url::Url;
@@ -41,6 +41,7 @@ impl Tokens {
         now: i64,
     ) -> Result<PortalRecord, RegistryError> {
         let mut inner = self.kept.turn().await;
+        self.edges.reread(&mut inner).await;
         let known = inner.newest();
         let record = PortalRecord {
             installed_at: if place.is_some() { Some(now) } else { known.installed_at },
@@ -63,6 +64,7 @@ impl Tokens {
     /// [`RegistryError`]: nothing has changed then.
     pub async fn hold(&self, since: Option<i64>) -> Result<PortalRecord, RegistryError> {
         let mut inner = self.kept.turn().await;
+        self.edges.reread(&mut inner).await;
         let record = PortalRecord { held_since: since, ..inner.newest() };
         self.edges.registry.store(record.clone()).await?;
         inner.record = record.clone();
@@ -81,6 +83,7 @@ impl Tokens {
         if inner.retired || inner.record.unreserved_since.is_some() == since.is_some() {
             return Ok(());
         }
+        self.edges.reread(&mut inner).await;
         let record = PortalRecord { unreserved_since: since, ..inner.newest() };
         self.edges.registry.store(record.clone()).await?;
         inner.record = record;
