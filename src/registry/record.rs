@@ -67,8 +67,11 @@ pub struct Grant {
 }
 
 impl PortalRecord {
-    /// A portal of which nothing but its place is known.
-    pub fn new(member_id: PortalId, endpoint: Url) -> Self {
+    /// A portal of which nothing but its place is known. Servers name places without the slash at their end, too.
+    pub fn new(member_id: PortalId, mut endpoint: Url) -> Self {
+        if !endpoint.path().ends_with('/') {
+            endpoint.set_path(&format!("{}/", endpoint.path()));
+        }
         Self {
             member_id,
             endpoint,
@@ -227,6 +230,14 @@ mod tests {
             unreserved_since: Some(1_700_000_001),
             ..PortalRecord::new(PortalId::new("a1").expect("an id"), endpoint)
         }
+    }
+
+    #[test]
+    fn a_place_without_its_last_slash_can_be_read_again() {
+        let endpoint = Url::parse("https://a.bitrix24.com/rest").expect("a URL");
+        let record = PortalRecord::new(PortalId::new("a1").expect("an id"), endpoint);
+        let read = PortalRecord::from_json(&record.to_json().expect("JSON")).expect("a record");
+        assert_eq!(read.endpoint.as_str(), "https://a.bitrix24.com/rest/");
     }
 
     #[test]
