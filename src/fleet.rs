@@ -18,7 +18,7 @@ use crate::{
     },
     protocol::types::PortalId,
     registry::{PortalRecord, RefusedFile, Registry},
-    runner::Shared,
+    runner::{Shared, standing::Reason},
 };
 use portal::{Broken, Portal, QueuePlan};
 use roster::Roster;
@@ -114,6 +114,14 @@ pub fn gauge(portals: &[Arc<Portal>], metrics: &Metrics) {
         let count = portals.iter().filter(|portal| portal.session().standing().snapshot().state == *state).count();
         metrics.portals.with_label_values(&[state.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
+    for reason in labels::ParkedReason::ALL {
+        let parked_so = |portal: &&Arc<Portal>| {
+            let seen = portal.session().standing().snapshot();
+            seen.state == PortalState::Parked && seen.reason.map(Reason::as_str) == Some(reason.as_str())
+        };
+        let count = portals.iter().filter(parked_so).count();
+        metrics.portals_parked.with_label_values(&[reason.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
     for mode in labels::Mode::ALL {
         let of_mode = |portal: &&Arc<Portal>| portal.session().licence().mode().as_str() == mode.as_str();
         let served = portals.iter().filter(|portal| portal.is_served());
@@ -189,6 +197,21 @@ mod tests {
 
     fn size_of_queue<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
         size_of::<F>()
+    }
+
+    #[test]
+    fn each_reason_has_its_series() {
+        let reasons = [
+            Reason::NeedsReinstall,
+            Reason::Forbidden,
+            Reason::Unlicensed,
+            Reason::Unpaid,
+            Reason::Deleted,
+            Reason::Blocked,
+            Reason::Operator,
+        ];
+        let words: Vec<_> = labels::ParkedReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words, reasons.map(Reason::as_str));
     }
 
     /// There are thousands of each, and all they do most of the time is to wait.

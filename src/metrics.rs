@@ -96,6 +96,8 @@ metrics! {
     healthy = "healthy": IntGauge,
     /// Portals by state.
     portals = "portals": IntGaugeVec ["state": PortalState],
+    /// Portals that are parked, by the reason.
+    portals_parked = "portals_parked": IntGaugeVec ["reason": ParkedReason],
     /// Portals that are asked and have not answered as they should for longer than they may say nothing.
     portals_silent = "portals_silent": IntGauge,
     /// Queues by mode.

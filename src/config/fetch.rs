@@ -55,7 +55,7 @@ impl Fetch {
             Named(
                 "concurrency",
                 "Most requests to portals that are on their way at the same time; \
- one that its portal lets wait for more than three seconds counts no longer.",
+ one that its portal lets wait for more than three seconds counts no longer, and portals that do so have a quarter as many places of their own beside these.",
             ),
             "256",
             &requests,

@@ -104,6 +104,23 @@ labels! {
         /// Uninstalled.
         Removed = "removed",
     }
+    /// Why a portal is parked.
+    ParkedReason {
+        /// Its tokens are dead.
+        NeedsReinstall = "needs_reinstall",
+        /// The application, its user or its secret lacks a right.
+        Forbidden = "forbidden",
+        /// Its plan lacks what is needed.
+        Unlicensed = "unlicensed",
+        /// Its subscription is not paid.
+        Unpaid = "unpaid",
+        /// It is closed.
+        Deleted = "deleted",
+        /// Its calls are blocked by Bitrix24's support.
+        Blocked = "blocked",
+        /// An operator has parked it.
+        Operator = "operator",
+    }
     /// The mode of a queue.
     Mode {
         /// With `rest_offline_extended`.

@@ -88,6 +88,8 @@ async fn a_portal_that_cannot_be_served_is_parked_with_its_reason_and_the_others
     }
     let parked = running.metric("b24kafka_portals{state=\"parked\"}").await;
     assert!((parked - (refused.len() + 3) as f64).abs() < 0.5, "{parked}");
+    let unpaid_now = running.metric("b24kafka_portals_parked{reason=\"unpaid\"}").await;
+    assert!((unpaid_now - refused.iter().filter(|(_, reason)| *reason == "unpaid").count() as f64 - 1.0).abs() < 0.5);
     assert_eq!(running.get("/health").await.0, 200, "one portal is served");
     let asked = || (0..refused.len() + 3).map(|number| stage.portal(number).requests().http).sum::<u64>();
     let before = asked();
