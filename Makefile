@@ -13,6 +13,8 @@ TIERS := $(sort $(basename $(notdir $(wildcard tests/*.rs))) $(notdir $(patsubst
 SERIAL := harness documents kafka container health page prometheus chaos
 # Mostly they wait for time to pass: more tests at a time than there are cores.
 WAITING := bridge monitoring
+# These run beside the others, in a lane of their own.
+BESIDE := bridge cli documents harness health log page prometheus
 # These print figures that are worth seeing each time.
 TELLING := model properties chaos
 
@@ -40,25 +42,8 @@ demo: ## the main job with nothing else installed: a simulated portal, the bridg
 .PHONY: test
 test: kafka ## all tiers of tests, real Apache Kafka included
 	$(CARGO) test --locked --no-run
-	@failed=""; \
-	run() { \
-		echo; echo "=== $$tier (begins at $$SECONDS s)"; \
-		$(CARGO) test --locked --quiet "$$@" || failed="$$failed $$tier"; \
-	}; \
-	tier=unit; run --lib --bins; \
-	tier=doc; run --doc; \
-	echo; echo "=== chart-test (begins at $$SECONDS s)"; \
-	$(MAKE) --no-print-directory chart-test || failed="$$failed chart-test"; \
-	for tier in $(TIERS); do \
-		options=""; \
-		case " $(SERIAL) " in *" $$tier "*) options="--test-threads=1" ;; esac; \
-		case " $(WAITING) " in *" $$tier "*) options="--test-threads=8" ;; esac; \
-		case " $(TELLING) " in *" $$tier "*) options="$$options --nocapture" ;; esac; \
-		run --test "$$tier" -- $$options; \
-	done; \
-	echo; echo "=== container-test (begins at $$SECONDS s)"; \
-	$(MAKE) --no-print-directory container-test || failed="$$failed container-test"; \
-	if [ -n "$$failed" ]; then echo "failed tiers:$$failed" >&2; exit 1; fi
+	@CARGO='$(CARGO)' SERIAL='$(SERIAL)' WAITING='$(WAITING)' TELLING='$(TELLING)' \
+		tests/tiers.sh 'unit doc $(filter-out $(BESIDE),$(TIERS)) container-test' 'chart-test $(filter $(BESIDE),$(TIERS))'
 
 .PHONY: check
 check: lint test ## what CI runs: lint, then test
