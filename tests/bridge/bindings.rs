@@ -114,3 +114,24 @@ async fn a_plan_without_queues_of_their_own_is_a_clear_state_and_no_loop_and_the
     running.stop().await.expect("a clean stop");
     stage.judge();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_that_comes_back_by_itself_has_its_bindings_looked_at() {
+    let stage = Stage::new(Setup { queues: "[[queues]]\nevents = [\"ONTASKADD\"]\n", ..Setup::default() }).await;
+    let portal = stage.portal(0);
+    let running = stage.start().await;
+    let binds = || portal.requests().calls.get("event.bind").copied();
+    running.until(|| binds() == Some(1)).await;
+    portal.set_admin(false);
+    running.portal(&portal, |seen| seen["state"] == "parked").await;
+    portal.forget_bindings();
+    portal.set_admin(true);
+    // The first probe comes after a minute.
+    let begun = std::time::Instant::now();
+    while binds() == Some(1) {
+        assert!(begun.elapsed() < PATIENCE * 3, "nobody has looked: {:?}", portal.requests().calls);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(binds(), Some(2));
+    running.stop().await.expect("a clean stop");
+}
