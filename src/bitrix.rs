@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod features;
 pub mod hosts;
 mod json;
+pub mod nameless;
 pub mod oauth;
 mod redact;
 mod wire;

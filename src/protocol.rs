@@ -24,6 +24,7 @@ pub mod conditional;
 pub mod exchange;
 pub mod invariants;
 pub mod ledger;
+pub mod nameless;
 pub mod pace;
 pub mod queue;
 pub mod recovery;

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod letters;
 pub mod licence;
 pub mod limits;
+mod nameless;
 mod publishing;
 pub mod session;
 pub mod standing;
@@ -32,15 +33,16 @@ use crate::{
         invariants,
         ledger::Publication,
         queue::{Action, Input, Queue},
-        types::{Connector, Delivery, Hindrance, Millis, Mode, Row, RowId},
+        types::{Connector, Delivery, Hindrance, Millis, Mode, NamelessRow, Row, RowId},
     },
 };
 use abandoned::Abandoned;
 use clock::{Clock, unix_seconds};
 use gate::{Gate, Urgency};
 use letters::Letters;
+use nameless::Shelf;
 use publishing::{Tally, failures, receive, record};
-use session::Session;
+use session::{Removals, Session};
 use status::{LastRead, Status};
 use trace::{Trace, Tracer};
 
@@ -63,6 +65,8 @@ pub struct Runner {
     queue: Queue,
     /// The content of the rows that are held and may have to be produced (again).
     rows: BTreeMap<RowId, Row>,
+    /// The rows that have no name, if there ever was one.
+    nameless: Option<Box<Shelf>>,
     recorder: Recorder,
     /// The place that the recorder knows.
     domain: Arc<str>,
@@ -109,8 +113,9 @@ pub struct Shared {
 
 /// What has been finished.
 enum Done {
-    Exchanged(Answer<Row>),
+    Exchanged(Answer<Row>, Vec<NamelessRow>),
     Delivered(Vec<(RowId, Delivery)>),
+    Removed(Removals),
 }
 
 type Doing = Pin<Box<dyn Future<Output = Done> + Send>>;
@@ -130,6 +135,7 @@ impl Runner {
             connector,
             queue: Queue::new(&Settings { poll_max, ..shared.settings }),
             rows: BTreeMap::new(),
+            nameless: None,
             recorder,
             // Nowhere yet: it follows before its first record.
             domain: Arc::default(),
@@ -159,18 +165,27 @@ impl Runner {
             let _ = self.feed(Input::Mode(Mode::Conditional));
         }
         let _ = self.feed(Input::Mode(present));
-        let mut doing = self.feed(Input::TakeOver);
+        let mut next = self.feed(Input::TakeOver);
+        let mut doing = None;
         let mut open = true;
-        while !self.queue.is_drained() {
+        while !self.queue.is_drained() || self.owes() {
+            if doing.is_none() {
+                doing = self.remove().or_else(|| if self.is_full() { None } else { next.take() });
+            }
             let clock = self.clock;
             let deadline = self.queue.deadline();
+            let beside = self.beside(doing.is_some());
             let input = tokio::select! {
                 biased;
                 done = finish(&mut doing), if doing.is_some() => {
                     doing = None;
                     self.input(done)
                 }
-                command = commands.recv(), if open => match command {
+                reports = Shelf::reports(&mut self.nameless) => {
+                    self.reported(&reports);
+                    None
+                }
+                command = commands.recv(), if open => Some(match command {
                     Some(Command::Wake) => Input::Wake,
                     Some(Command::WakeUps(pause)) => Input::WakeUps(pause),
                     Some(Command::Resume) => Input::Resume,
@@ -179,25 +194,35 @@ impl Runner {
                         open = false;
                         Input::Drain
                     }
-                },
-                Ok(()) = mode.changed() => Input::Mode(*mode.borrow_and_update()),
-                () = clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => Input::Timer,
+                }),
+                Ok(()) = mode.changed() => Some(Input::Mode(*mode.borrow_and_update())),
+                () = clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => Some(Input::Timer),
+                () = clock.sleep_until(beside.unwrap_or_default()), if beside.is_some() => None,
             };
-            if let Some(next) = self.feed(input) {
-                doing = Some(next);
+            if let Some(input) = input {
+                next = self.feed(input).or(next);
             }
+            self.tend();
         }
     }
 
-    fn input(&mut self, done: Done) -> Input {
+    /// What a finished thing means to the machine, if anything.
+    fn input(&mut self, done: Done) -> Option<Input> {
         match done {
-            Done::Delivered(reports) => Input::Delivered(reports),
-            Done::Exchanged(answer) => Input::Exchanged(answer.map(|row| {
-                let received = receive(&row);
-                // Kept for now; what the machine does not take in is dropped after the step.
-                self.rows.insert(row.id, row);
-                received
-            })),
+            Done::Delivered(reports) => Some(Input::Delivered(reports)),
+            Done::Exchanged(answer, nameless) => {
+                self.shelve(nameless);
+                Some(Input::Exchanged(answer.map(|row| {
+                    let received = receive(&row);
+                    // Kept for now; what the machine does not take in is dropped after the step.
+                    self.rows.insert(row.id, row);
+                    received
+                })))
+            }
+            Done::Removed(removals) => {
+                self.removed(removals);
+                None
+            }
         }
     }
 
@@ -215,6 +240,7 @@ impl Runner {
         };
         let exchanged = matches!(input, Input::Exchanged(_));
         self.woken |= matches!(input, Input::Wake | Input::Resume | Input::Drain);
+        self.mended(&input);
         if exchanged {
             self.tell_read(brought);
         }
@@ -252,7 +278,7 @@ impl Runner {
             }
         }
         self.actions = actions;
-        self.status.update(&self.queue, now);
+        self.update(now);
         if let Some(exchange) = exchange {
             for id in exchange.clears.iter().flat_map(|clear| clear.ids.as_slice()) {
                 self.rows.remove(id);
@@ -262,9 +288,10 @@ impl Runner {
             // Confirmations of a queue that is brought to rest read nothing.
             let urgent = std::mem::take(&mut self.woken) || exchange.read.is_none();
             let urgency = if urgent { Urgency::Woken } else { Urgency::Due };
-            return Some(Box::pin(
-                async move { Done::Exchanged(session.exchange(&connector, &exchange, urgency).await) },
-            ));
+            return Some(Box::pin(async move {
+                let (answer, nameless) = session.exchange(&connector, &exchange, urgency).await;
+                Done::Exchanged(answer, nameless)
+            }));
         }
         if publications.is_empty() {
             return None;

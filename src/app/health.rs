@@ -58,8 +58,8 @@ struct Seen {
     unconfirmed_since: Option<f64>,
     /// A topic cannot be written.
     barred: bool,
-    /// Rows came without a usable ID.
-    unreadable: bool,
+    /// Rows without a usable ID are stuck there.
+    stuck: bool,
     /// An event is not bound.
     unbound: bool,
     /// The plan has no queues of their own.
@@ -84,7 +84,7 @@ pub fn of(
         unconfirmed: portal.unconfirmed(),
         unconfirmed_since: portal.unconfirmed_since(),
         barred: portal.queues().iter().any(|queue| queue.status().is_barred()),
-        unreadable: portal.session().rows_unreadable() > 0,
+        stuck: portal.queues().iter().any(|queue| queue.status().stuck() > 0),
         unbound: portal.missing().get().iter().any(|missing| missing.why != Why::Unlicensed),
         unlicensed: portal.missing().get().iter().any(|missing| missing.why == Why::Unlicensed),
     };
@@ -170,10 +170,10 @@ fn concerns(sight: &Sight, portals: &[&Seen]) -> Vec<String> {
     if resting > 0 {
         warnings.push(format!("{} at rest since a limit there is used up", are(resting)));
     }
-    let unreadable = portals.iter().filter(|seen| seen.unreadable).count();
-    if unreadable > 0 {
-        let why = "came without a usable ID since the start, so they are neither published nor cleared";
-        warnings.push(format!("rows of {} {why}", some(unreadable)));
+    let stuck = portals.iter().filter(|seen| seen.stuck).count();
+    if stuck > 0 {
+        let why = "came without a usable ID: they are in the dead letters and cannot be removed at the portal";
+        warnings.push(format!("rows of {} {why}", some(stuck)));
     }
     if let Some(trouble) = &sight.registry {
         warnings.push(format!("the registry cannot be written, so new tokens and portals are not kept: {trouble}"));
@@ -230,7 +230,7 @@ mod tests {
             unconfirmed: 0,
             unconfirmed_since: None,
             barred: false,
-            unreadable: false,
+            stuck: false,
             unbound: false,
             unlicensed: false,
         }
@@ -371,9 +371,9 @@ mod tests {
         seen.portals[0].barred = true;
         assert_problem(&seen, "rows of one portal wait for a topic");
         seen.portals[0].barred = false;
-        seen.portals[1].unreadable = true;
+        seen.portals[1].stuck = true;
         assert_warning(&seen, "rows of one portal came without a usable ID");
-        seen.portals[1].unreadable = false;
+        seen.portals[1].stuck = false;
         seen.portals[1].unbound = true;
         assert_warning(&seen, "missing bindings");
         seen.portals[1].unbound = false;

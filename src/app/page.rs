@@ -10,6 +10,7 @@ use crate::{
         page::{self, DeadLetter, Facts, Place, Sums},
     },
     metrics::{Metrics, Totals},
+    protocol::types::RowId,
     registry::Registry,
     runner::letters::{Letter, Letters},
 };
@@ -46,7 +47,7 @@ fn letter(letter: Letter) -> DeadLetter {
     DeadLetter {
         at: letter.at,
         member_id: letter.portal.to_string(),
-        row: letter.row.get(),
+        row: letter.row.map(RowId::get),
         event: letter.event,
         reason: letter.reason.as_str(),
     }

@@ -39,6 +39,7 @@ pub(super) fn of(portal: &Portal) -> PortalView {
         limits: limits(session.limits()),
         unbound: unbound.collect(),
         rows_unreadable: session.rows_unreadable(),
+        rows_stuck: portal.queues().iter().map(|queue| queue.status().stuck()).sum(),
         queues,
     }
 }

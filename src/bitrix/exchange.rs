@@ -14,7 +14,7 @@ use super::{
 };
 use crate::protocol::{
     exchange::{Answer, BATCH_COMMANDS, CLEAR_IDS, Clear, Delete, Exchange, LIST_PAGE, Read},
-    types::{Connector, PortalTime, Row, RowId},
+    types::{Connector, NamelessRow, PortalTime, Row, RowId},
 };
 
 /// What is known after an exchange that was answered.
@@ -26,9 +26,8 @@ pub struct Exchanged {
     pub trouble: Option<CallError>,
     /// What the portal says about the time budgets of the methods that were called.
     pub operating: Vec<OperatingTime>,
-    /// Rows without a usable `ID`, or found without saying whose they are: they can be neither published nor cleared, only
-    /// reported.
-    pub unreadable: usize,
+    /// Rows without a usable `ID`, or found without saying whose they are.
+    pub nameless: Vec<NamelessRow>,
 }
 
 /// How much of a method's time budget is used (protocol reference section 3).
@@ -149,7 +148,7 @@ fn page_command(after: Option<RowId>, page: usize) -> String {
 }
 
 /// The portal's own way to write a time, fit for a query: a bare `+` would become a blank there.
-fn portal_time(time: PortalTime) -> Result<String, CallError> {
+pub(super) fn portal_time(time: PortalTime) -> Result<String, CallError> {
     let written = time::write(time).ok_or_else(|| CallError::new(Trouble::Ours, "BAD_TIME"))?;
     Ok(byte_serialize(written.as_bytes()).collect())
 }

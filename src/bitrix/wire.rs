@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 pub use self::{
     batch::{Batch, Commands, DELETE, Entries, GET, Get, PAGE, Rows},
-    row::{RawRow, process, read_row},
+    row::{RawRow, nameless, process, read_row},
 };
 
 /// What is around every answer of a portal (protocol reference section 3).

@@ -78,8 +78,8 @@ pub struct DeadLetter {
     pub at: f64,
     /// Whose row.
     pub member_id: String,
-    /// Which row.
-    pub row: u64,
+    /// Which row; `None` if it came without a usable `ID`.
+    pub row: Option<u64>,
     /// What it was about, if that could be read.
     pub event: Option<String>,
     /// Why.
@@ -218,7 +218,7 @@ fn letters(letters: &[DeadLetter], topic: &str) -> Markup {
                         tr {
                             td { (ago(now() - letter.at)) }
                             td { a href={ "/portals/" (letter.member_id) } { (letter.member_id) } }
-                            td.number { (letter.row) }
+                            td.number { @match letter.row { Some(row) => (row), None => "without an ID" } }
                             td { (letter.event.as_deref().unwrap_or("cannot be read")) }
                             td { (reason(letter.reason)) }
                         }

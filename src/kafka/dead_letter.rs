@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use super::record::{Headers, Record, Recorder, SPEC_VERSION, rfc3339, text, text_field};
-use crate::protocol::types::{Body, Event, Refusal, Row, RowId};
+use crate::protocol::types::{Body, Event, Malformed, Mark, Refusal, Row, RowId};
 
 /// How much of data that is too large is kept, in bytes (cut at a character).
 pub const HEAD_BYTES: usize = 4096;
@@ -19,30 +19,53 @@ impl Recorder {
     /// `detail` says in words what is wrong with a readable row; a malformed one brings its own.
     pub fn dead_letter(&self, dead_letter_topic: &str, row: &Row, refusal: Refusal, detail: &str) -> Record {
         let key = format!("{}:{}", self.portal, row.id);
-        let mut headers = Headers::with_room();
-        headers.push("b24_reason", &[refusal.as_str()]);
-        let mut value = Vec::with_capacity(1024);
-        text_field(&mut value, b"{\"reason\":", refusal.as_str());
-        match &row.body {
+        let (headers, value) = match &row.body {
             Body::Event(event) => {
+                let mut headers = Headers::with_room();
+                headers.push("b24_reason", &[refusal.as_str()]);
                 self.cloud_event(&mut headers, row.id, event, &rfc3339(event.changed_at), &key);
+                let mut value = Vec::with_capacity(1024);
+                text_field(&mut value, b"{\"reason\":", refusal.as_str());
                 text_field(&mut value, b",\"detail\":", detail);
                 text_field(&mut value, b",\"topic\":", &self.topic(event));
                 self.owner(&mut value);
                 readable(&mut value, row.id, event, refusal == Refusal::TooLarge);
+                value.push(b'}');
+                (headers, value)
             }
-            Body::Malformed(malformed) => {
-                headers.push("ce_specversion", &[SPEC_VERSION]);
-                headers.push("ce_source", &[&self.source]);
-                headers.push("ce_partitionkey", &[&key]);
-                text_field(&mut value, b",\"detail\":", &malformed.detail);
-                value.extend_from_slice(b",\"topic\":null");
-                self.owner(&mut value);
-                part(&mut value, &malformed.raw, refusal == Refusal::TooLarge);
-            }
-        }
-        value.push(b'}');
+            Body::Malformed(malformed) => self.malformed(&key, malformed, refusal),
+        };
         Record { topic: dead_letter_topic.to_owned(), key, value, headers, tombstone: false, alone: true }
+    }
+
+    /// The dead letter of a row that has no name. Its key is what stands for one: the same for the same row, and another
+    /// for the next change of the same object.
+    pub fn nameless_letter(
+        &self,
+        dead_letter_topic: &str,
+        mark: Mark,
+        content: &Malformed,
+        refusal: Refusal,
+    ) -> Record {
+        let key = format!("{}:{mark}", self.portal);
+        let (headers, value) = self.malformed(&key, content, refusal);
+        Record { topic: dead_letter_topic.to_owned(), key, value, headers, tombstone: false, alone: true }
+    }
+
+    fn malformed(&self, key: &str, malformed: &Malformed, refusal: Refusal) -> (Headers, Vec<u8>) {
+        let mut headers = Headers::with_room();
+        headers.push("b24_reason", &[refusal.as_str()]);
+        headers.push("ce_specversion", &[SPEC_VERSION]);
+        headers.push("ce_source", &[&self.source]);
+        headers.push("ce_partitionkey", &[key]);
+        let mut value = Vec::with_capacity(1024);
+        text_field(&mut value, b"{\"reason\":", refusal.as_str());
+        text_field(&mut value, b",\"detail\":", &malformed.detail);
+        value.extend_from_slice(b",\"topic\":null");
+        self.owner(&mut value);
+        part(&mut value, &malformed.raw, refusal == Refusal::TooLarge);
+        value.push(b'}');
+        (headers, value)
     }
 
     fn owner(&self, value: &mut Vec<u8>) {
@@ -92,10 +115,7 @@ fn shortened(value: &mut Vec<u8>, json: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        kafka::record::tests::{PORTAL, event, recorder, row_id},
-        protocol::types::Malformed,
-    };
+    use crate::kafka::record::tests::{PORTAL, event, recorder, row_id};
 
     fn letter(body: Body, refusal: Refusal) -> (Record, serde_json::Value) {
         let row = Row { id: row_id(), body };

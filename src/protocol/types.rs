@@ -3,9 +3,13 @@
 //! Everything here is plain data. The edges (`bitrix`, `kafka`, `registry`) may import this module and
 //! [`exchange`](super::exchange), and nothing else of the core.
 
+mod nameless;
+
 use std::{fmt, num::NonZeroU64, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+
+pub use self::nameless::*;
 
 /// A point on the clock of one process, in milliseconds since an origin that the edge chooses.
 ///

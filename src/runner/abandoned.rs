@@ -14,7 +14,7 @@ use std::{
 
 use crate::protocol::{
     queue::Fact,
-    types::{Connector, PortalId, RowId},
+    types::{Connector, Mark, PortalId, RowId},
 };
 
 /// What the runners of all queues have left.
@@ -24,6 +24,8 @@ pub struct Abandoned {
     any: AtomicBool,
     /// At most what one queue may hold, for each.
     rows: Mutex<HashMap<(PortalId, Connector), BTreeSet<RowId>>>,
+    /// The same of rows that have no name.
+    nameless: Mutex<HashMap<(PortalId, Connector), BTreeSet<Mark>>>,
 }
 
 impl Abandoned {
@@ -36,6 +38,26 @@ impl Abandoned {
         let mut left = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         left.entry((portal.clone(), connector.clone())).or_default().extend(rows);
         self.any.store(true, Relaxed);
+    }
+
+    /// The same for rows that have no name.
+    pub fn leave_nameless(&self, portal: &PortalId, connector: &Connector, rows: impl Iterator<Item = Mark>) {
+        let mut rows = rows.peekable();
+        if rows.peek().is_some() {
+            let mut left = self.nameless.lock().unwrap_or_else(PoisonError::into_inner);
+            left.entry((portal.clone(), connector.clone())).or_default().extend(rows);
+        }
+    }
+
+    /// Whether a row that has no name was left here; it is taken up again with this.
+    pub fn take_up(&self, portal: &PortalId, connector: &Connector, row: Mark) -> bool {
+        let mut left = self.nameless.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (portal.clone(), connector.clone());
+        let there = left.get_mut(&key).is_some_and(|rows| rows.remove(&row));
+        if left.get(&key).is_some_and(BTreeSet::is_empty) {
+            left.remove(&key);
+        }
+        there
     }
 
     /// A fact as it is to be counted: a row that was left here has been received before.
@@ -83,5 +105,12 @@ mod tests {
         assert_eq!(abandoned.as_counted(&a, &plain, Fact::Acknowledged(id(2))), Fact::Acknowledged(id(2)));
         assert_eq!(counted(&a, &plain, 2), received(2, true));
         assert!(abandoned.rows.lock().expect("rows").is_empty() && !abandoned.any.load(Relaxed));
+        abandoned.leave_nameless(&a, &plain, [Mark(7)].into_iter());
+        for (portal, connector, there) in
+            [(&b, &plain, false), (&a, &sync, false), (&a, &plain, true), (&a, &plain, false)]
+        {
+            assert_eq!(abandoned.take_up(portal, connector, Mark(7)), there);
+        }
+        assert!(abandoned.nameless.lock().expect("rows").is_empty());
     }
 }

@@ -20,8 +20,8 @@ pub struct Letter {
     pub at: f64,
     /// Whose row.
     pub portal: PortalId,
-    /// Which row.
-    pub row: RowId,
+    /// Which row; `None` if it came without a usable `ID`.
+    pub row: Option<RowId>,
     /// `EVENT_NAME`; `None` if the row could not be read.
     pub event: Option<String>,
     /// Why.
@@ -34,9 +34,9 @@ pub struct Letters(Mutex<VecDeque<Letter>>);
 
 impl Letters {
     /// One more, just now.
-    pub fn note(&self, portal: &PortalId, row: RowId, event: Option<&str>, reason: Refusal) {
+    pub fn note(&self, portal: &PortalId, row: impl Into<Option<RowId>>, event: Option<&str>, reason: Refusal) {
         let event = event.map(|name| name.chars().take(NAME).collect());
-        let letter = Letter { at: unix_seconds(), portal: portal.clone(), row, event, reason };
+        let letter = Letter { at: unix_seconds(), portal: portal.clone(), row: row.into(), event, reason };
         let mut letters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         letters.truncate(KEPT - 1);
         letters.push_front(letter);
@@ -61,7 +61,7 @@ mod tests {
             letters.note(&portal, row, Some(&"Ü".repeat(200)), Refusal::TooLarge);
         }
         let last = letters.last();
-        assert_eq!((last.len(), last[0].row.get(), last[49].row.get()), (50, 60, 11));
+        assert_eq!((last.len(), last[0].row, last[49].row), (50, RowId::new(60), RowId::new(11)));
         assert_eq!(last[0].event.as_deref(), Some("Ü".repeat(100).as_str()));
     }
 }

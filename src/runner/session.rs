@@ -3,9 +3,10 @@
 //! Whatever goes wrong ends here as one of two things: the portal certainly did not do it (refused, with a hint when to
 //! come back), or nobody knows (unknown).
 
+mod exchange;
+mod nameless;
 mod outcome;
 mod plan;
-mod unreadable;
 
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
@@ -28,7 +29,6 @@ use crate::{
     bitrix::{
         client::{Access, Client},
         error::{CallError, Trouble},
-        errors::ErrorRead,
     },
     metrics::{
         Metrics,
@@ -36,13 +36,13 @@ use crate::{
         portals::PortalSeries,
     },
     protocol::{
-        exchange::{Answer, Cleared, Deleted, Exchange, Read, ReadAnswer},
         pace::Bucket,
-        types::{Connector, Millis, Mode, PortalId, Row},
+        types::{Millis, PortalId},
     },
     registry::{Grant, PortalRecord, RegistryError},
 };
-use outcome::{failed, outcome_of, useless};
+pub use nameless::Removals;
+use outcome::outcome_of;
 
 /// After `QUERY_LIMIT_EXCEEDED`: the counter drains by two a second, and others spend from it too.
 const QUERY_LIMIT_HOLD: Millis = Millis::secs(5);
@@ -85,7 +85,7 @@ pub struct Session {
     metrics: Arc<Metrics>,
     series: PortalSeries,
     /// Rows without a usable id that have come, each time that they came.
-    unreadable: AtomicU64,
+    nameless: AtomicU64,
     clock: Clock,
     gate: Arc<Gate>,
     pace: Pace,
@@ -116,7 +116,7 @@ impl Session {
             bucket,
             metrics: shared.metrics.clone(),
             series,
-            unreadable: AtomicU64::default(),
+            nameless: AtomicU64::default(),
             clock: shared.clock,
             gate: shared.gate.clone(),
             pace: Pace::default(),
@@ -200,87 +200,6 @@ impl Session {
             (Some(present), Some(known)) => present.resize(known),
             _ => *present = bucket,
         }
-    }
-
-    /// One exchange of a queue. Never fails: what goes wrong is in the answer.
-    pub async fn exchange(&self, connector: &Connector, exchange: &Exchange, urgency: Urgency) -> Answer<Row> {
-        let call = |access: Access| async move { self.client.exchange(&access, connector, exchange).await };
-        match self.call_as(urgency, Call::Exchange, call).await {
-            Ok(exchanged) => {
-                let mut answer = exchanged.answer;
-                self.limits.operating(exchanged.operating);
-                self.unreadable(connector, exchanged.unreadable);
-                let Some(trouble) = exchanged.trouble else {
-                    if let Some(why) = useless(exchange, &answer) {
-                        self.standing.useless(why);
-                    } else if self.standing.served() {
-                        tracing::info!(portal = %self.portal, "the portal is served again");
-                    }
-                    return answer;
-                };
-                if matches!(trouble.trouble, Trouble::Unauthorized { .. }) {
-                    // The token expired between two commands: the next exchange is refused as a whole and refreshes it.
-                    return answer;
-                }
-                let refused = matches!(answer.read, ReadAnswer::Refused { .. });
-                if refused
-                    && trouble.trouble == Trouble::Unlicensed
-                    && matches!(exchange.read, Some(Read::Reserve { .. }))
-                {
-                    // The portal does serve us, only in another way. That is no reason to park it. If the mode cannot be
-                    // changed now, the next refusal comes here again.
-                    let _ = self.allow(Mode::Conditional).await;
-                    return answer;
-                }
-                let obstacle = self.obstacle(&trouble);
-                if let ReadAnswer::Refused { retry_after, smaller } = &mut answer.read {
-                    *retry_after = obstacle.retry_after.or(*retry_after);
-                    *smaller |= obstacle.smaller;
-                }
-                if let Deleted::Refused { retry_after, .. } = &mut answer.deleted {
-                    *retry_after = retry_after.or(obstacle.retry_after);
-                }
-                for cleared in &mut answer.clears {
-                    if let Cleared::Refused { retry_after } = cleared {
-                        *retry_after = retry_after.or(obstacle.retry_after);
-                    }
-                }
-                answer
-            }
-            Err(obstacle) => failed(exchange, &obstacle),
-        }
-    }
-
-    /// Reads error rows of a queue.
-    ///
-    /// # Errors
-    /// What kept it from working, in words.
-    pub async fn error_rows(&self, connector: &Connector, read: ErrorRead) -> Result<ReadAnswer<Row>, String> {
-        let call = |access: Access| async move { self.client.errors(&access, connector, read).await };
-        let exchanged = self.call(Call::Errors, call).await.map_err(|obstacle| self.in_words(&obstacle))?;
-        self.unreadable(connector, exchanged.unreadable);
-        match exchanged.trouble {
-            None => Ok(exchanged.answer.read),
-            // The token expired between two commands: the next call refreshes it.
-            Some(trouble) if matches!(trouble.trouble, Trouble::Unauthorized { .. }) => Err(trouble.to_string()),
-            Some(trouble) => {
-                self.obstacle(&trouble);
-                Err(trouble.to_string())
-            }
-        }
-    }
-
-    /// How many error rows a queue has.
-    ///
-    /// # Errors
-    /// What kept it from working.
-    pub async fn count_errors(&self, connector: &Connector) -> Result<u64, Obstacle> {
-        self.call(Call::Errors, |access| async move { self.client.count_errors(&access, connector).await }).await
-    }
-
-    fn in_words(&self, obstacle: &Obstacle) -> String {
-        let seen = self.standing.snapshot();
-        obstacle.code.clone().or(seen.last_error).unwrap_or_else(|| "the portal must not be called now".to_owned())
     }
 
     /// A call that is due and that nobody waits for.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{clock::unix_seconds, limits::seconds};
-use crate::protocol::{pace::WakeUps, queue::Queue, types::Millis};
+use crate::protocol::{nameless::Nameless, pace::WakeUps, queue::Queue, types::Millis};
 
 /// The state of one queue. Single values are exact; two of them may be of different moments.
 #[derive(Debug, Default)]
@@ -18,6 +18,7 @@ pub struct Status {
     /// When the last row that was held ceased to be; by a clock that nobody puts right.
     released: Mutex<Option<Instant>>,
     unconfirmed: Waiting,
+    stuck: AtomicU64,
     limit: AtomicU32,
     barred: AtomicBool,
     may_hide: AtomicBool,
@@ -103,15 +104,20 @@ impl Waiting {
 
 impl Status {
     /// After a step of the machine at `now`.
-    pub fn update(&self, queue: &Queue, now: Millis) {
-        let held = queue.ledger().held();
+    pub fn update(&self, queue: &Queue, nameless: Option<&Nameless>, now: Millis) {
+        let (beside, unremoved) = nameless.map_or((0, 0), |nameless| {
+            let held = nameless.held().count() as u64;
+            (held, nameless.len() as u64 - held)
+        });
+        let held = queue.ledger().held() + beside;
         if held == 0 && self.held() > 0 {
             *self.released.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
         self.held.set(held);
-        self.unconfirmed.set((queue.ledger().len() as u64).saturating_sub(held));
+        self.unconfirmed.set((queue.ledger().len() as u64).saturating_sub(queue.ledger().held()) + unremoved);
+        self.stuck.store(nameless.map_or(0, |nameless| nameless.stuck() as u64), Relaxed);
         self.limit.store(queue.limit(), Relaxed);
-        self.barred.store(queue.is_barred(), Relaxed);
+        self.barred.store(queue.is_barred() || nameless.is_some_and(Nameless::is_barred), Relaxed);
         self.may_hide.store(queue.may_hide(), Relaxed);
         self.closed.store(!queue.leaves_published_rows(), Relaxed);
         self.wake_ups.store(queue.wake_ups() as u8, Relaxed);
@@ -186,6 +192,11 @@ impl Status {
     /// Since when rows wait to be cleared, in seconds since 1970.
     pub fn unconfirmed_since(&self) -> Option<f64> {
         self.unconfirmed.since()
+    }
+
+    /// Rows without a usable `ID` that are in the dead letters and cannot be removed at the portal.
+    pub fn stuck(&self) -> u64 {
+        self.stuck.load(Relaxed)
     }
 
     /// How many rows the next `get` asks for.

@@ -3,6 +3,8 @@
 //! The queue must be at rest meanwhile. Whatever ends a sweep early, nothing is lost: a row that is not cleared is still an
 //! error row, reserved or not, and the next sweep begins with those that an earlier one has reserved.
 
+mod nameless;
+
 use std::collections::BTreeMap;
 
 use super::{
@@ -66,27 +68,35 @@ impl Sweep<'_> {
                 break;
             }
             let read = reserved.map_or(ErrorRead::Reserve { limit: ROUND }, |after| ErrorRead::Reserved { after });
-            let found: Vec<(ProcessId, Row)> = match self.session.error_rows(self.connector, read).await {
-                Ok(ReadAnswer::Reserved { process: Some(process), rows, .. }) => {
+            let (answer, nameless) = match self.session.error_rows(self.connector, read).await {
+                Ok(answer) => answer,
+                Err(why) => {
+                    swept.trouble = Some(why);
+                    break;
+                }
+            };
+            let any = !nameless.is_empty();
+            self.nameless(nameless, &mut swept).await;
+            let found: Vec<(ProcessId, Row)> = match answer {
+                ReadAnswer::Reserved { process: Some(process), rows, .. } => {
                     rows.into_iter().map(|row| (process.clone(), row)).collect()
                 }
-                Ok(ReadAnswer::Reserved { .. }) => Vec::new(),
-                Ok(ReadAnswer::Listed { rows, more }) => {
+                ReadAnswer::Reserved { .. } => Vec::new(),
+                ReadAnswer::Listed { rows, more } => {
                     reserved = rows.last().filter(|_| more).map(|(_, row)| Some(row.id));
                     if rows.is_empty() {
                         continue;
                     }
                     rows
                 }
-                Ok(_) => {
+                _ => {
                     swept.trouble = Some("the portal has not told its error rows".to_owned());
                     break;
                 }
-                Err(why) => {
-                    swept.trouble = Some(why);
-                    break;
-                }
             };
+            if found.is_empty() && any {
+                continue;
+            }
             if found.is_empty() {
                 break;
             }
@@ -119,7 +129,7 @@ impl Sweep<'_> {
                 break;
             }
             let exchange = Exchange { clears, delete: None, read: None };
-            let answer = self.session.exchange(self.connector, &exchange, Urgency::Woken).await;
+            let (answer, _) = self.session.exchange(self.connector, &exchange, Urgency::Woken).await;
             let mut refused = false;
             for (clear, outcome) in exchange.clears.iter().zip(answer.clears) {
                 ledger.cleared(clear, outcome);

@@ -112,10 +112,11 @@ impl Filter {
         self.0.is_empty()
     }
 
-    /// Whether only rows up to some id can pass that have not changed since some time.
+    /// Whether only rows up to some id, or the row of one message, can pass, and only unchanged since some time.
     pub fn is_bounded(&self) -> bool {
         let has = |wanted: Field, ops: &[Op]| self.0.iter().any(|(field, op, _)| *field == wanted && ops.contains(op));
-        has(Field::Id, &[Op::LessOrEqual, Op::Less, Op::Equal]) && has(Field::ChangedAt, &[Op::Less])
+        let named = has(Field::Id, &[Op::LessOrEqual, Op::Less, Op::Equal]) || has(Field::Message, &[Op::Equal]);
+        named && has(Field::ChangedAt, &[Op::Less])
     }
 
     /// Ids outside of this range cannot pass. The bounds are always fit for `BTreeMap::range`.

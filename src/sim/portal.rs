@@ -276,6 +276,11 @@ impl Portal {
         self.0.lock().license = family.to_owned();
     }
 
+    /// Shows the rows of one event without their `ID` from now on; of none with `None`.
+    pub fn hide_ids(&self, event: Option<&str>) {
+        self.0.lock().nameless = event.map(str::to_owned);
+    }
+
     /// Sets the limits.
     pub fn set_limits(&self, limits: Limits) {
         self.0.lock().limits = limits;

@@ -70,10 +70,14 @@ pub struct Row {
 }
 
 impl Row {
-    /// Appends the row as `event.offline.get` shows it, or, with `full`, as `event.offline.list` does.
-    pub fn write(&self, out: &mut String, zone: &mut Zone, full: bool) {
-        let _ = write!(out, r#"{{"ID":"{}","TIMESTAMP_X":"{}","EVENT_NAME":"#, self.id, zone.format(self.changed_at));
-        out.push('"');
+    /// Appends the row as `event.offline.get` shows it, or, with `full`, as `event.offline.list` does; without its `ID` if
+    /// it is `nameless`.
+    pub fn write(&self, out: &mut String, zone: &mut Zone, full: bool, nameless: bool) {
+        out.push('{');
+        if !nameless {
+            let _ = write!(out, r#""ID":"{}","#, self.id);
+        }
+        let _ = write!(out, r#""TIMESTAMP_X":"{}","EVENT_NAME":""#, zone.format(self.changed_at));
         push_escaped(out, &self.event);
         out.push_str(r#"","EVENT_DATA":"#);
         out.push_str(&self.data);
@@ -182,7 +186,7 @@ mod tests {
             error: true,
         };
         let mut out = String::new();
-        row.write(&mut out, &mut Zone::new(0), true);
+        row.write(&mut out, &mut Zone::new(0), true, false);
         let value: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(value["EVENT_NAME"], "ON\"X\\");
         assert_eq!(value["EVENT_DATA"], false);

@@ -80,6 +80,8 @@ pub struct State {
     pub objects: i64,
     /// Rows that the application's own calls made and that nobody was woken for yet.
     pub unheard: i64,
+    /// The event whose rows are shown without their `ID`.
+    pub nameless: Option<String>,
     next_purge: i64,
 }
 
@@ -114,6 +116,7 @@ impl State {
             refreshing: 0,
             objects: 0,
             unheard: 0,
+            nameless: None,
             next_purge: 0,
         }
     }
@@ -194,7 +197,8 @@ impl State {
                 if n > 0 {
                     out.push(',');
                 }
-                row.write(&mut out, &mut self.zone, full);
+                let nameless = self.nameless.as_deref() == Some(&*row.event);
+                row.write(&mut out, &mut self.zone, full, nameless);
             }
         }
         out.push(']');

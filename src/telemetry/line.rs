@@ -101,7 +101,7 @@ struct Subject {
 impl Visit for Subject {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.counts_rows |= field.name() == "rows";
-        if SUBJECT.contains(&field.name()) || (self.by_row && field.name() == "row") {
+        if SUBJECT.contains(&field.name()) || (self.by_row && ["row", "mark"].contains(&field.name())) {
             // A value that cannot be shown tells nothing apart.
             let _ = write!(self.text, "{}={value:?} ", field.name());
         }

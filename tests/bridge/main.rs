@@ -20,6 +20,7 @@ mod kafka;
 mod life;
 mod limits;
 mod log;
+mod nameless;
 #[path = "../support/port.rs"]
 mod port;
 mod portals;

@@ -18,9 +18,14 @@ async fn call(portal: &Portal, method: &str, mut body: Value) -> Value {
     serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON")
 }
 
-/// Puts `rows` rows aside, as a careless consumer does.
+/// Puts `rows` new rows aside, as a careless consumer does.
 async fn put_aside(portal: &Portal, rows: usize, seed: u64) {
     portal.backlog(rows, seed);
+    put_all_aside(portal, rows).await;
+}
+
+/// Puts all rows aside that there are.
+async fn put_all_aside(portal: &Portal, rows: usize) {
     let taken = call(portal, "event.offline.get", json!({ "clear": 0, "limit": rows })).await;
     let events = taken["result"]["events"].as_array().expect("events");
     let messages: Vec<&Value> = events.iter().map(|event| &event["MESSAGE_ID"]).collect();
@@ -71,6 +76,30 @@ async fn error_rows_are_counted_and_shown_and_swept_only_on_request() {
     assert_eq!((status, &said["rows"]["swept"]), (200, &json!(0)), "{said}");
     running.stop().await.expect("a clean stop");
     assert_eq!(judge(&stage, &portal), 230, "newer rows had gone before them");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn error_rows_without_a_usable_id_are_swept_too() {
+    let stage = Stage::plain().await;
+    let portal = stage.portal(0);
+    for n in 0..10 {
+        portal.emit("ONTASKUPDATE", &format!(r#"{{"FIELDS_AFTER":{{"ID":"{n}"}}}}"#), "");
+    }
+    put_all_aside(&portal, 10).await;
+    portal.hide_ids(Some("ONTASKUPDATE"));
+    let running = stage.start().await;
+    running.portal(&portal, |seen| seen["queues"][0]["error_rows"]["rows"] == 10).await;
+    let (status, said) = running.act(&portal, "sweep-errors").await;
+    assert_eq!((status, &said["rows"]["swept"], &said["rows"]["left"]), (200, &json!(10), &json!(0)), "{said}");
+    running.assert_conserved().await;
+    assert!((running.metric("b24kafka_dead_letters_total").await - 10.0).abs() < 0.5);
+    running.stop().await.expect("a clean stop");
+    let records = tokio::task::block_in_place(|| stage.records());
+    for entry in portal.ledger().entries() {
+        let holds = |record: &&super::records::Read| record.value.contains(&entry.message.to_string());
+        assert_eq!(records.iter().filter(holds).count(), 1, "row {}", entry.id);
+        assert!(matches!(entry.fate, Fate::Cleared(_)), "row {} is {:?}", entry.id, entry.fate);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -101,29 +101,6 @@ async fn a_portal_that_rests_since_a_limit_is_used_up_is_told_and_no_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_without_a_usable_id_are_told_everywhere() {
-    let stage = Stage::plain().await;
-    let portal = stage.portal(0);
-    portal.add_fault(Fault::new(Trouble::Without("ID")).on("event.offline.get").times(1));
-    portal.backlog(20, 1);
-    let running = stage.start().await;
-    let seen = running.portal(&portal, |seen| seen["rows_unreadable"].as_u64() > Some(0)).await;
-    assert_eq!(seen["rows_unreadable"], 20, "{seen}");
-    assert!((running.metric("b24kafka_rows_unreadable_total").await - 20.0).abs() < 0.5);
-    let (status, health) = running.health().await;
-    let warned = health["warnings"].to_string().contains("rows of one portal came without a usable ID");
-    assert!(status == 200 && warned, "{health}");
-    running.assert_conserved().await;
-    running.stop().await.expect("a clean stop");
-    assert_eq!(portal.counts().reserved, 20, "they are not cleared");
-    // Now they have ids again, and the next start finds them.
-    let running = stage.start().await;
-    assert!(portal.wait_until_empty(PATIENCE).await);
-    running.stop().await.expect("a clean stop");
-    stage.judge();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_may_not_be_written_is_a_problem_at_once() {
     let stage = Stage::plain().await;
     let portal = stage.portal(0);

@@ -2,12 +2,17 @@
 
 use serde_json::{Value, json};
 
+/// The message of a row.
+pub fn message(id: u64) -> String {
+    format!("{id:032x}")
+}
+
 /// A row as a portal sends it.
 pub fn row(id: u64, process: Option<&str>) -> Value {
     let mut row = json!({
         "ID": id.to_string(), "TIMESTAMP_X": "2026-11-24T13:15:30+03:00", "EVENT_NAME": "ONCRMDEALUPDATE",
         "EVENT_DATA": { "FIELDS": { "ID": id.to_string() } }, "EVENT_ADDITIONAL": { "user_id": 7 },
-        "MESSAGE_ID": format!("m{id}"),
+        "MESSAGE_ID": message(id),
     });
     if let Some(process) = process {
         row["PROCESS_ID"] = json!(process);
@@ -49,6 +54,14 @@ pub fn nothing() -> Vec<u8> {
 /// Two pages of a scan: a full one and the last.
 pub fn scanned() -> Vec<u8> {
     batch(&json!({ "page0": rows(1..=50, Some("p1")), "page1": rows(51..=53, Some("p2")) }), &json!([]))
+}
+
+/// Rows without names: one is found as it was, one is cleared, and one is deleted.
+pub fn removed() -> Vec<u8> {
+    let mut row = row(1, Some(""));
+    row.as_object_mut().expect("a row").remove("ID");
+    let result = json!({ "page0": [row], "r0": true, "gone1": { "process_id": null, "events": [row] } });
+    batch(&result, &json!([]))
 }
 
 /// One short page.

@@ -69,7 +69,14 @@ fn deletions_and_listings() {
 #[test]
 fn the_other_calls() {
     let stand = Stand::new();
-    let goods = [answers::bindings(), answers::events(), answers::feature(), answers::app_info(), answers::refused()];
+    let goods = [
+        answers::bindings(),
+        answers::events(),
+        answers::feature(),
+        answers::app_info(),
+        answers::removed(),
+        answers::refused(),
+    ];
     run("other calls", &goods, |body| targets::other_call(&stand, body));
 }
 

@@ -110,6 +110,11 @@ fn batch() -> impl Strategy<Value = String> {
                 r#"{{"result":{{"result":{{"delete":{{"events":{rows}}},"page0":{free},"page2":[]}},"result_error":{errors}}}}}"#
             );
         }
+        if clear.len() % 3 == 1 {
+            return format!(
+                r#"{{"result":{{"result":{{"page0":{free},"r0":{clear},"gone1":{{"events":{rows}}}}},"result_error":{errors}}}}}"#
+            );
+        }
         format!(
             r#"{{"result":{{"result":{{"c0":{clear},"get":{{"process_id":{process},"events":{rows}}},"page0":{rows}}},"result_error":{errors}}}}}"#
         )
@@ -141,6 +146,11 @@ fn no_answer_to_an_exchange_is_misread() {
         for exchange in [reserve(1), scan(2), list(2)] {
             truth::check_exchange(&exchange, body.as_bytes(), &stand.exchange(&exchange));
         }
+        let outcomes = [
+            truth::check_look(&answers::message(1), body.as_bytes(), stand.look()),
+            truth::check_removal(body.as_bytes(), stand.remove()),
+        ];
+        outcomes.iter().flatten().for_each(|error| truth::check_error(body.as_bytes(), error));
         Ok(())
     });
 }

@@ -30,8 +30,9 @@ fn depth_hurts_no_call() {
             format!("{{\"result\":1,\"time\":{deep}}}"),
             format!("{{\"access_token\":{deep},\"refresh_token\":\"r\"}}"),
         ];
+        let message = format!("\"{}\"", answers::message(1));
         for place in
-            ["\"m1\"", "{\"FIELDS\":{\"ID\":\"1\"}}", "{\"user_id\":7}", "\"p1\"", "true", "\"ERROR_CORE\"", "0.25"]
+            [&*message, "{\"FIELDS\":{\"ID\":\"1\"}}", "{\"user_id\":7}", "\"p1\"", "true", "\"ERROR_CORE\"", "0.25"]
         {
             assert!(good.contains(place), "{place}");
             bodies.push(good.replacen(place, &deep, 1));

@@ -7,12 +7,13 @@ use b24kafka::{
         Access, CallError, Client, Exchanged,
         bindings::{Binding, Bound},
         features::{AppInfo, RESERVATIONS},
+        nameless::Removed,
         oauth::{RefreshError, Tokens},
     },
     config::{app::App, fetch::Fetch},
     protocol::{
         exchange::{Clear, Delete, Exchange, Read},
-        types::{Connector, NonEmpty, PortalTime, ProcessId, RowId},
+        types::{Connector, Hold, Mark, MessageId, NonEmpty, PortalTime, ProcessId, Removal, RowId},
     },
 };
 use tokio::runtime::{Builder, Runtime};
@@ -101,6 +102,18 @@ impl Stand {
         self.wait(self.client.app_info(&self.access))
     }
 
+    /// A look at the row of [`answers::removed`](crate::answers::removed).
+    pub fn look(&self) -> Result<Vec<Option<Removal>>, CallError> {
+        self.wait(self.client.look(&self.access, &Connector::default(), &[free()]))
+    }
+
+    /// The removal of a reserved row, and of that one.
+    pub fn remove(&self) -> Result<Removed, CallError> {
+        let process = ProcessId::new("p").expect("a process");
+        let hold = Hold::Reserved { process, message: message() };
+        self.wait(self.client.remove(&self.access, &Connector::default(), &[(Mark(1), hold), free()]))
+    }
+
     pub fn refresh(&self) -> Result<Tokens, RefreshError> {
         let outcome = self.wait(self.client.refresh(&self.app, &TOKEN.into()));
         if let Err(error) = &outcome {
@@ -113,6 +126,15 @@ impl Stand {
 /// An error shows neither what was sent nor where to.
 fn discreet(shown: &str) {
     assert!(!shown.contains(TOKEN) && !shown.contains("127.0.0.1"), "{shown}");
+}
+
+fn message() -> MessageId {
+    MessageId::new(&crate::answers::message(1)).expect("a message")
+}
+
+fn free() -> (Mark, Hold) {
+    let before = PortalTime { seconds: 1_795_515_331, offset: 10_800 };
+    (Mark(2), Hold::Free { message: message(), before })
 }
 
 /// Clears and a reservation in one exchange.

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
 use crate::{
+    answers,
     stand::{Stand, list, reserve, scan},
     truth,
 };
@@ -37,6 +38,8 @@ pub fn other_call(stand: &Stand, body: &[u8]) {
         stand.bind(&["ONCRMDEALADD", "ONTASKADD"]).err(),
         stand.app_info().err(),
         truth::check_feature(body, stand.feature()),
+        truth::check_look(&answers::message(1), body, stand.look()),
+        truth::check_removal(body, stand.remove()),
     ];
     for error in outcomes.into_iter().flatten() {
         truth::check_error(body, &error);

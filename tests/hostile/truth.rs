@@ -3,6 +3,7 @@
 //! It checks claims, not refusals to claim: "unknown" is always allowed, everything else needs a ground in the bytes.
 
 mod free;
+mod nameless;
 
 use std::collections::BTreeSet;
 
@@ -19,6 +20,8 @@ use b24kafka::{
 use secrecy::ExposeSecret as _;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+
+pub use self::nameless::{check_look, check_removal};
 
 /// What the bytes are.
 pub enum Said {
@@ -53,6 +56,7 @@ pub fn check_exchange(exchange: &Exchange, body: &[u8], outcome: &Result<Exchang
         Err(error) => return assert!(!error.refused() || has_code(&tree["error"]), "{}", shown()),
     };
     let (result, errors) = (&tree["result"]["result"], &tree["result"]["result_error"]);
+    nameless::check(result, &exchanged.nameless, &shown);
     assert_eq!(exchanged.answer.clears.len(), exchange.clears.len(), "{}", shown());
     for (n, cleared) in exchanged.answer.clears.iter().enumerate() {
         let (said, error) = (&result[format!("c{n}")], &errors[format!("c{n}")]);
@@ -65,7 +69,7 @@ pub fn check_exchange(exchange: &Exchange, body: &[u8], outcome: &Result<Exchang
     match (&exchanged.answer.deleted, exchange.delete) {
         (Deleted::Done { rows }, Some(_)) => {
             assert!(errors["delete"].is_null(), "{}", shown());
-            free::check_deleted(&result["delete"], rows, exchanged.unreadable, &shown);
+            free::check_deleted(&result["delete"], rows, exchanged.nameless.len(), &shown);
         }
         (Deleted::Refused { .. }, Some(_)) => assert!(!errors["delete"].is_null(), "{}", shown()),
         (Deleted::Unknown, Some(_)) | (Deleted::NotAsked, None) => {}
@@ -74,10 +78,10 @@ pub fn check_exchange(exchange: &Exchange, body: &[u8], outcome: &Result<Exchang
     match (&exchanged.answer.read, exchange.read) {
         (ReadAnswer::Reserved { process, rows, .. }, Some(Read::Reserve { .. })) => {
             assert!(errors["get"].is_null(), "{}", shown());
-            reserved(&result["get"], process.as_ref(), rows, exchanged.unreadable, &shown);
+            reserved(&result["get"], process.as_ref(), rows, exchanged.nameless.len(), &shown);
         }
         (ReadAnswer::Listed { rows, more }, Some(Read::Scan { pages, .. })) => {
-            listed(result, usize::from(pages), rows, *more, exchanged.unreadable, &shown);
+            listed(result, usize::from(pages), rows, *more, exchanged.nameless.len(), &shown);
         }
         (ReadAnswer::Refused { .. }, Some(Read::Reserve { .. })) => assert!(!errors["get"].is_null(), "{}", shown()),
         (ReadAnswer::Free { rows, more, young, .. }, Some(Read::List { before, pages, .. })) => {
@@ -92,13 +96,13 @@ pub fn check_exchange(exchange: &Exchange, body: &[u8], outcome: &Result<Exchang
     }
 }
 
-fn reserved(get: &Value, process: Option<&ProcessId>, rows: &[Row], unreadable: usize, shown: &dyn Fn() -> String) {
+fn reserved(get: &Value, process: Option<&ProcessId>, rows: &[Row], without_name: usize, shown: &dyn Fn() -> String) {
     let events = elements(&get["events"]).unwrap_or_else(|| panic!("no list of rows: {}", shown()));
     assert!(rows.is_empty() || process.is_some(), "rows of no reservation: {}", shown());
     if let Some(process) = process {
         assert!(spells(&get["process_id"], process), "{}", shown());
     }
-    complete(&events, rows.len(), unreadable, shown);
+    complete(&events, rows.len(), without_name, shown);
     for row in rows {
         assert!(events.iter().any(|said| tells(said, row)), "row {} is not there: {}", row.id, shown());
     }
@@ -109,7 +113,7 @@ fn listed(
     pages: usize,
     rows: &[(ProcessId, Row)],
     more: bool,
-    unreadable: usize,
+    without_name: usize,
     shown: &dyn Fn() -> String,
 ) {
     let pages: Vec<_> = (0..pages).map_while(|n| elements(result.get(format!("page{n}"))?)).collect();
@@ -117,7 +121,7 @@ fn listed(
     assert!(more || pages.last().is_some_and(|last| last.len() < LIST_PAGE), "the scan ends early: {}", shown());
     let taken: Vec<&Value> = if more { Vec::new() } else { pages.iter().flatten().copied().collect() };
     let held: Vec<&Value> = taken.into_iter().filter(|row| row["PROCESS_ID"] != "").collect();
-    complete(&held, rows.len(), unreadable, shown);
+    complete(&held, rows.len(), without_name, shown);
     for (process, row) in rows {
         let mut all = pages.iter().flatten();
         let there = all.any(|said| tells(said, row) && spells(&said["PROCESS_ID"], process));
@@ -125,12 +129,16 @@ fn listed(
     }
 }
 
-/// Every row is either taken or counted as unreadable; none disappears.
-fn complete(said: &[&Value], taken: usize, unreadable: usize, shown: &dyn Fn() -> String) {
+/// Every row is either taken or counted as nameless; none disappears.
+fn complete(said: &[&Value], taken: usize, without_name: usize, shown: &dyn Fn() -> String) {
     let ids: Vec<u64> = said.iter().filter_map(|row| id(row)).collect();
     let distinct = ids.iter().collect::<BTreeSet<_>>().len();
     let least = distinct + said.len() - ids.len();
-    assert!(taken + unreadable >= least, "{taken} rows, {unreadable} unreadable, at least {least}: {}", shown());
+    assert!(
+        taken + without_name >= least,
+        "{taken} rows, {without_name} without a name, at least {least}: {}",
+        shown()
+    );
 }
 
 /// Whether an element says what the row says.

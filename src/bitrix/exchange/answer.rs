@@ -4,8 +4,9 @@
 //! the errors may have been executed: unknown.
 
 mod free;
+pub(in crate::bitrix) mod removal;
 
-use std::{cell::LazyCell, time::Duration};
+use std::{cell::LazyCell, collections::BTreeMap, time::Duration};
 
 use serde_json::value::RawValue;
 
@@ -15,18 +16,20 @@ use crate::{
         client::{Answered, Clock, duration},
         error::CallError,
         json,
-        wire::{Batch, Commands, DELETE, GET, Get, PAGE, Rows, process, read_row, scalar},
+        wire::{Batch, Commands, DELETE, GET, Get, PAGE, RawRow, Rows, nameless, process, read_row, scalar},
     },
     protocol::{
         exchange::{Answer, Cleared, Deleted, Exchange, LIST_PAGE, Read, ReadAnswer},
-        types::{Millis, ProcessId, Row},
+        types::{Hold, MessageId, Millis, NamelessRow, ProcessId, Row},
     },
 };
 
+/// A full page without a row to go on behind: asking for what comes next would ask for the same page for ever.
+const NO_USABLE_ROW: &str = "NO_USABLE_ROW";
+
 /// Reads the answer to `exchange`.
 pub(in crate::bitrix) fn read(exchange: &Exchange, answered: &Answered) -> Result<Exchanged, CallError> {
-    let (batch, clock) = answered.result::<Batch<'_, Commands<'_>>>()?;
-    let mut reader = Reader { batch, clock, body: answered.body(), unreadable: 0 };
+    let mut reader = Reader::of(answered)?;
     let took = reader.took(answered.elapsed);
     let (read, of_read) = match exchange.read {
         None => (ReadAnswer::NotAsked, None),
@@ -44,10 +47,10 @@ pub(in crate::bitrix) fn read(exchange: &Exchange, answered: &Answered) -> Resul
     let mut of_clears = None;
     let clears = (0..exchange.clears.len()).map(|n| reader.cleared(&clear_key(n), &mut of_clears)).collect();
     Ok(Exchanged {
-        answer: Answer { clears, deleted, read, time: clock.date },
+        answer: Answer { clears, deleted, read, time: reader.clock.date },
         trouble: of_read.or(of_delete).or(of_clears),
         operating: reader.operating(),
-        unreadable: reader.unreadable,
+        nameless: reader.nameless,
     })
 }
 
@@ -55,14 +58,45 @@ fn split(read: Result<ReadAnswer<Row>, CallError>) -> (ReadAnswer<Row>, Option<C
     read.map_or_else(|error| (error.read(), Some(error)), |answer| (answer, None))
 }
 
+/// How a reserved row without a name is taken hold of.
+fn reserved(raw: &RawRow<'_>, process: &ProcessId, messages: &Messages) -> Hold {
+    messages.only(raw).map_or(Hold::Nothing, |message| Hold::Reserved { process: process.clone(), message })
+}
+
+/// How often each message comes in one list of rows; nothing if a row of it may be of any message.
+struct Messages(BTreeMap<MessageId, usize>);
+
+impl Messages {
+    fn of(rows: &[RawRow<'_>]) -> Self {
+        let mut messages = BTreeMap::new();
+        if rows.iter().any(RawRow::has_two_messages) {
+            return Self(messages);
+        }
+        for message in rows.iter().filter_map(RawRow::message) {
+            *messages.entry(message).or_default() += 1;
+        }
+        Self(messages)
+    }
+
+    /// The row's message, if no other row of the list has it: only then it can stand for the row.
+    fn only(&self, raw: &RawRow<'_>) -> Option<MessageId> {
+        raw.message().filter(|message| self.0.get(message) == Some(&1))
+    }
+}
+
 struct Reader<'a> {
     batch: Batch<'a, Commands<'a>>,
     clock: Clock,
     body: &'a str,
-    unreadable: usize,
+    nameless: Vec<NamelessRow>,
 }
 
 impl<'a> Reader<'a> {
+    fn of(answered: &'a Answered) -> Result<Self, CallError> {
+        let (batch, clock) = answered.result::<Batch<'_, Commands<'_>>>()?;
+        Ok(Self { batch, clock, body: answered.body(), nameless: Vec::new() })
+    }
+
     /// How long the `get` took by the portal's account; the whole request if it does not say.
     fn took(&self, elapsed: Duration) -> Millis {
         let took = self.batch.result_time.get(GET).and_then(duration).or(self.clock.took).unwrap_or(elapsed);
@@ -112,23 +146,36 @@ impl<'a> Reader<'a> {
             // They are reserved, but under which id? Only a scan can tell.
             return Err(CallError::unknown("NO_PROCESS_ID"));
         }
-        Ok(ReadAnswer::Reserved { process, rows: self.rows(GET, &events), took })
+        let rows = self.rows(GET, &events, process.as_ref());
+        Ok(ReadAnswer::Reserved { process, rows, took })
     }
 
     /// What a deletion has brought.
     fn deleted(&mut self) -> Result<Vec<Row>, CallError> {
         let get = self.batch.result.as_mut().and_then(|result| result.deleted.take());
         let (_, events) = self.got(DELETE, get)?;
-        Ok(self.rows(DELETE, &events))
+        Ok(self.rows(DELETE, &events, None))
     }
 
-    fn rows(&mut self, key: &str, events: &Rows<'a>) -> Vec<Row> {
+    /// The rows of a `get`; without a reservation they are gone from the portal.
+    fn rows(&mut self, key: &str, events: &Rows<'a>, process: Option<&ProcessId>) -> Vec<Row> {
         let whole = LazyCell::new(|| self.elements(key, true));
+        let messages = LazyCell::new(|| Messages::of(&events.rows));
         let mut rows = Vec::with_capacity(events.rows.len());
+        let mut without_name = Vec::new();
         for (n, raw) in events.rows.iter().enumerate() {
-            rows.extend(read_row(raw, || whole.get(n).copied()));
+            if let Some(row) = read_row(raw, || whole.get(n).copied()) {
+                rows.push(row);
+                continue;
+            }
+            let hold = match process {
+                None => Hold::Gone,
+                Some(process) => reserved(raw, process, &messages),
+            };
+            let place = process.map_or("", ProcessId::as_str);
+            without_name.push(nameless(raw, place, hold, whole.get(n).copied()));
         }
-        self.unreadable += events.rows.len() - rows.len();
+        self.nameless.append(&mut without_name);
         rows.sort_unstable_by_key(|row| row.id);
         rows.dedup_by_key(|row| row.id);
         rows
@@ -155,7 +202,7 @@ impl<'a> Reader<'a> {
         }
         if more && found.is_empty() {
             // Nothing to go on from: asking for what is behind the last row would ask the same for ever.
-            let error = CallError::unknown("NO_USABLE_ROW");
+            let error = CallError::unknown(NO_USABLE_ROW);
             return (error.read(), Some(error));
         }
         found.sort_by_key(|(_, row)| row.id);
@@ -177,22 +224,28 @@ impl<'a> Reader<'a> {
 
     fn take_page(&mut self, key: &str, rows: &Rows<'a>, found: &mut Vec<(ProcessId, Row)>) {
         let whole = LazyCell::new(|| self.elements(key, false));
-        let mut unreadable = 0;
+        let messages = LazyCell::new(|| Messages::of(&rows.rows));
+        let mut without_name = Vec::new();
         for (n, raw) in rows.rows.iter().enumerate() {
             if raw.is_free() {
                 // The filter was not heeded: it is not ours to recover.
                 continue;
             }
-            match raw.process().zip(read_row(raw, || whole.get(n).copied())) {
+            let process = raw.process();
+            match process.clone().zip(read_row(raw, || whole.get(n).copied())) {
                 Some((process, row)) => {
                     // Rows of one reservation share the text of its id.
                     let known = found.last().map(|(last, _)| last).filter(|last| **last == process).cloned();
                     found.push((known.unwrap_or(process), row));
                 }
-                None => unreadable += 1,
+                None => {
+                    let hold = process.as_ref().map_or(Hold::Nothing, |process| reserved(raw, process, &messages));
+                    let place = process.as_ref().map_or("", ProcessId::as_str);
+                    without_name.push(nameless(raw, place, hold, whole.get(n).copied()));
+                }
             }
         }
-        self.unreadable += unreadable;
+        self.nameless.append(&mut without_name);
     }
 
     /// The rows of a command as they are written, for those that cannot be read; found by a second walk, since hardly
@@ -208,6 +261,7 @@ impl<'a> Reader<'a> {
         for (key, time) in &self.batch.result_time.0 {
             let method = match &**key {
                 GET | DELETE => "event.offline.get",
+                key if key.starts_with(removal::DELETED) => "event.offline.get",
                 key if key.starts_with(PAGE) => "event.offline.list",
                 _ => "event.offline.clear",
             };

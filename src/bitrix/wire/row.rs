@@ -11,11 +11,14 @@ use serde::{
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 use super::{scalar, scalars_are, time::unix_seconds};
 use crate::{
     bitrix::{catalogue, redact::redact},
-    protocol::types::{Body, Change, EntityKey, Event, Malformed, ProcessId, Row, RowId},
+    protocol::types::{
+        Body, Change, EntityKey, Event, Hold, Malformed, Mark, MessageId, NamelessRow, ProcessId, Row, RowId,
+    },
 };
 
 /// What stands for a field that came more than once: nobody knows which of its values holds. No JSON value begins so.
@@ -44,9 +47,24 @@ impl RawRow<'_> {
         scalar::text(self.process_id).is_some_and(|id| id.is_empty())
     }
 
-    /// Its identity; a row without one can be neither published nor cleared.
+    /// Its identity; a row without one becomes a dead letter, see [`nameless`].
     pub fn id(&self) -> Option<RowId> {
         RowId::new(scalar::integer(self.id)?.try_into().ok()?)
+    }
+
+    /// `MESSAGE_ID`, if a portal would accept it as one.
+    pub fn message(&self) -> Option<MessageId> {
+        MessageId::new(&scalar::text(self.message_id)?)
+    }
+
+    /// Whether it says `MESSAGE_ID` more than once: any of them may be meant.
+    pub fn has_two_messages(&self) -> bool {
+        self.message_id == TWICE
+    }
+
+    /// `TIMESTAMP_X` in seconds since 1970, if it can be read.
+    pub fn changed_at(&self) -> Option<i64> {
+        unix_seconds(&scalar::text(self.timestamp_x)?)
     }
 }
 
@@ -63,12 +81,36 @@ pub fn read_row<'a>(raw: &RawRow<'_>, whole: impl FnOnce() -> Option<&'a str>) -
     let body = match event(raw) {
         Ok(event) => Body::Event(Box::new(event)),
         Err(detail) => {
-            let changed_at = scalar::text(raw.timestamp_x).and_then(|text| unix_seconds(&text));
+            let changed_at = raw.changed_at();
             let raw = redact(whole().unwrap_or("{}"));
             Body::Malformed(Box::new(Malformed { detail: detail.into(), changed_at, raw }))
         }
     };
     Some(Row { id, body })
+}
+
+/// What a row says that nothing names, or of which nobody can say whose it is. `place` is the reservation that it is in,
+/// `""` if none is known.
+///
+/// `get` and `list` show different columns, so what a row says is what both of them show.
+pub fn nameless(raw: &RawRow<'_>, place: &str, hold: Hold, whole: Option<&str>) -> NamelessRow {
+    let whole = whole.unwrap_or("{}");
+    let mut digest = Sha256::new();
+    let fields = [raw.timestamp_x, raw.event_name, raw.event_data, raw.event_additional, raw.message_id];
+    let said = fields.iter().any(|field| !field.is_empty());
+    // What has none of the columns is what it is as a whole.
+    let alone = [whole];
+    for part in std::iter::once(&place).chain(if said { &fields[..] } else { &alone }) {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let mark = digest.finalize().iter().take(16).fold(0, |mark, byte| mark << 8 | u128::from(*byte));
+    let detail = match raw.id() {
+        None => "ID is no positive number",
+        Some(_) => "PROCESS_ID is neither a text nor a whole number",
+    };
+    let content = Malformed { detail: detail.into(), changed_at: raw.changed_at(), raw: redact(whole) };
+    NamelessRow { mark: Mark(mark), hold, content }
 }
 
 /// The longest name, id or time in bytes. They go into headers, which nothing shortens: with a longer one even a dead letter

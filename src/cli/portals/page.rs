@@ -44,6 +44,8 @@ pub(super) struct Portal {
     #[serde(default)]
     rows_unreadable: u64,
     #[serde(default)]
+    rows_stuck: u64,
+    #[serde(default)]
     queues: Vec<Queue>,
 }
 
@@ -173,7 +175,11 @@ pub(super) fn show(portal: &Portal, zone: &TimeZone, out: &mut dyn Write) -> io:
     }
     if portal.rows_unreadable > 0 {
         let came = format!("rows came {} times without a usable ID since the start", portal.rows_unreadable);
-        facts.push(("unreadable".into(), format!("{came}: neither published nor cleared")));
+        let stuck = portal.rows_stuck;
+        facts.push((
+            "unreadable".into(),
+            format!("{came}: in the dead letters; {stuck} cannot be removed at the portal"),
+        ));
     }
     for queue in &portal.queues {
         facts.extend(queue.told(zone).into_iter().map(|told| (format!("queue {}", name(&queue.connector)), told)));
@@ -321,6 +327,7 @@ mod tests {
                     "methods": [{"method": "event.offline.get", "seconds": 1.25, "reset_at": null}], "rests_until": 1795515400},
                 "unbound": [{"connector": "", "event": "ONX", "code": "ERROR_CORE"}],
                 "rows_unreadable": 3,
+                "rows_stuck": 1,
                 "queues": [{"connector": "", "held": 0, "limit": 50, "unconfirmed": 2, "barred": true, "more": true,
                     "last_exchange": {"at": 1795515330, "rows": 50, "seconds": 0.25},
                     "error_rows": {"rows": 7, "counted_at": 1795515330}}]}"#,
@@ -334,7 +341,7 @@ mod tests {
             "limits        event.offline.get has used 1.2 s of its time\n",
             "limits        a method rests until 2026-11-24 10:16:40\n",
             "not bound     ONX of queue plain: ERROR_CORE\n",
-            "unreadable    rows came 3 times without a usable ID since the start: neither published nor cleared\n",
+            "unreadable    rows came 3 times without a usable ID since the start: in the dead letters; 1 cannot be removed at the portal\n",
             "queue plain   2026-11-24 10:15:30: 50 rows in 0.2 s, there may be more\n",
             "queue plain   2 rows wait to be cleared\n",
             "queue plain   rows wait for a topic that cannot be written\n",

@@ -37,7 +37,7 @@ impl Task {
         for queue in &parts.queues {
             // Lists and changes nothing; it takes the same right as the bridge's own calls: an administrator's.
             let look = Exchange { clears: Vec::new(), delete: None, read: Some(Read::Scan { after: None, pages: 1 }) };
-            let may = match session.exchange(&queue.connector, &look, Urgency::Due).await.read {
+            let may = match session.exchange(&queue.connector, &look, Urgency::Due).await.0.read {
                 ReadAnswer::Listed { .. } => Ok("granted".to_owned()),
                 _ => {
                     let seen = session.standing().snapshot();

@@ -34,8 +34,10 @@ pub struct PortalView {
     pub limits: LimitsView,
     /// Events that its queues should have and have not.
     pub unbound: Vec<UnboundView>,
-    /// Rows that came without a usable ID since the start, each time they came: they are neither published nor cleared.
+    /// Rows that came without a usable ID since the start, each time they came: each goes to the dead letters.
     pub rows_unreadable: u64,
+    /// How many of them are in the dead letters and stay at the portal, since nothing else names them there.
+    pub rows_stuck: u64,
     /// Its queues.
     pub queues: Vec<QueueView>,
 }

@@ -226,6 +226,7 @@ mod tests {
             limits: LimitsView { budget: None, methods: Vec::new(), rests_until: None },
             unbound: Vec::new(),
             rows_unreadable: 0,
+            rows_stuck: 0,
             queues: vec![queue],
         }
     }

@@ -217,6 +217,7 @@ mod tests {
             limits: LimitsView { budget: None, methods: Vec::new(), rests_until: None },
             unbound: Vec::new(),
             rows_unreadable: 0,
+            rows_stuck: 0,
             queues: Vec::new(),
         };
         let found = |q: &str, state: &str| fits(&Wanted { q: q.to_owned(), state: state.to_owned(), page: 1 }, &portal);

@@ -81,7 +81,10 @@ fn concerns(portal: &PortalView) -> Markup {
         @if portal.rows_unreadable > 0 {
             p.todo {
                 "Rows have come " (whole(portal.rows_unreadable)) " times without a usable ID since the start of this process. "
-                "They can be neither published nor cleared, and stay at the portal."
+                "Each goes to the dead letters. "
+                @if portal.rows_stuck > 0 {
+                    (whole(portal.rows_stuck)) " of them cannot be removed at the portal, since nothing else names them there: tell Bitrix24's support."
+                }
             }
         }
         @if !portal.unbound.is_empty() {

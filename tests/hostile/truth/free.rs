@@ -46,9 +46,9 @@ pub fn check(
 }
 
 /// Holds what a deletion has brought against its result.
-pub fn check_deleted(result: &Value, rows: &[Row], unreadable: usize, shown: &dyn Fn() -> String) {
+pub fn check_deleted(result: &Value, rows: &[Row], without_name: usize, shown: &dyn Fn() -> String) {
     let events = elements(&result["events"]).unwrap_or_else(|| panic!("no list of rows: {}", shown()));
-    complete(&events, rows.len(), unreadable, shown);
+    complete(&events, rows.len(), without_name, shown);
     for row in rows {
         assert!(events.iter().any(|said| tells(said, row)), "row {} is not there: {}", row.id, shown());
     }

@@ -121,7 +121,7 @@ fn an_unreadable_row_is_counted_and_a_malformed_one_kept() {
     let result =
         r#"{"get":{"process_id":"p","events":[{"EVENT_NAME":"X"},{"ID":"7","WHAT": 1,"EVENT_DATA":{"auth":1}},5]}}"#;
     let exchanged = batch(&reserve(0), result, "[]");
-    assert_eq!((exchanged.unreadable, ids(&exchanged.answer.read)), (2, vec![7]));
+    assert_eq!((exchanged.nameless.len(), ids(&exchanged.answer.read)), (2, vec![7]));
     let ReadAnswer::Reserved { rows, .. } = exchanged.answer.read else { panic!() };
     let Body::Malformed(malformed) = &rows[0].body else { panic!() };
     assert_eq!(&*malformed.raw, r#"{"ID":"7","WHAT":1,"EVENT_DATA":{"auth":"[redacted]"}}"#);
@@ -179,13 +179,47 @@ fn a_reserved_row_that_cannot_be_used_is_counted() {
     for odd in ["null", "false", "true", "{}", "[\"p\"]", "1.5", "1e3", "\"\\ud800\""] {
         let odd_row = row(1, "p").replace("\"PROCESS_ID\":\"p\"", &format!("\"PROCESS_ID\":{odd}"));
         let exchanged = batch(&scan(1), &format!(r#"{{"page0":[{odd_row},{}]}}"#, row(2, "p")), "[]");
-        assert_eq!((exchanged.unreadable, ids(&exchanged.answer.read)), (1, vec![2]), "{odd}");
+        assert_eq!((exchanged.nameless.len(), ids(&exchanged.answer.read)), (1, vec![2]), "{odd}");
         let result = format!(r#"{{"get":{{"process_id":{odd},"events":[{}]}}}}"#, row(1, ""));
         assert_eq!(batch(&reserve(0), &result, "[]").answer.read, ReadAnswer::Unknown, "{odd}");
     }
     let absent = row(1, "p").replace(",\"PROCESS_ID\":\"p\"", "");
     let exchanged = batch(&scan(1), &format!(r#"{{"page0":[{absent},{},5]}}"#, row(2, "")), "[]");
-    assert_eq!((exchanged.unreadable, ids(&exchanged.answer.read)), (2, vec![]), "a free row is not ours to count");
+    assert_eq!((exchanged.nameless.len(), ids(&exchanged.answer.read)), (2, vec![]), "a free row is not ours to count");
+}
+
+#[test]
+fn a_reserved_row_without_a_name_is_taken_hold_of_by_its_message_if_no_other_has_it() {
+    let message = |n: u64| format!("{n:032x}");
+    let odd = |n: u64, of: u64, process: &str| {
+        row(n, process)
+            .replace(&format!("\"ID\":\"{n}\",\"T"), "\"T")
+            .replace(&format!("m{n}\""), &format!("{}\"", message(of)))
+    };
+    let held = |result: &str, exchange: &Exchange| {
+        let rows = batch(exchange, result, "[]").nameless;
+        rows.into_iter().map(|row| row.hold).collect::<Vec<_>>()
+    };
+    let by = |process: &str, n: u64| Hold::Reserved {
+        process: ProcessId::new(process).expect("a process"),
+        message: MessageId::new(&message(n)).expect("a message"),
+    };
+    let got = |rows: &str| format!(r#"{{"get":{{"process_id":"p","events":[{rows}]}}}}"#);
+    let two = format!("{},{}", odd(1, 1, ""), odd(2, 2, ""));
+    assert_eq!(held(&got(&two), &reserve(0)), [by("p", 1), by("p", 2)]);
+    let twins = format!("{},{}", odd(1, 1, ""), odd(2, 1, ""));
+    assert_eq!(held(&got(&twins), &reserve(0)), [Hold::Nothing, Hold::Nothing]);
+    let page = format!(r#"{{"page0":[{},{}]}}"#, odd(1, 1, "p"), odd(2, 2, "q"));
+    assert_eq!(held(&page, &scan(1)), [by("p", 1), by("q", 2)]);
+    assert_eq!(held(&got(&row(1, "").replace("\"1\",\"T", "0,\"T")), &reserve(0)), [Hold::Nothing], "m1 is no message");
+    let marks = |result: &str, exchange: &Exchange| batch(exchange, result, "[]").nameless[0].mark;
+    let same = marks(&got(&odd(1, 1, "")), &reserve(0));
+    assert_eq!(
+        marks(&format!(r#"{{"page0":[{}]}}"#, odd(1, 1, "p")), &scan(1)),
+        same,
+        "a get and a scan show the same row"
+    );
+    assert_ne!(marks(&format!(r#"{{"page0":[{}]}}"#, odd(1, 1, "q")), &scan(1)), same);
 }
 
 #[test]
@@ -216,7 +250,7 @@ fn a_field_that_a_row_has_twice_is_not_believed() {
     let twice = |field: &str| row(1, "p").replacen('{', &format!("{{\"{field}\":\"7\","), 1);
     for field in ["ID", "PROCESS_ID"] {
         let exchanged = batch(&scan(1), &format!(r#"{{"page0":[{},{}]}}"#, twice(field), row(9, "p")), "[]");
-        assert_eq!((exchanged.unreadable, ids(&exchanged.answer.read)), (1, vec![9]), "{field}");
+        assert_eq!((exchanged.nameless.len(), ids(&exchanged.answer.read)), (1, vec![9]), "{field}");
     }
     for field in ["TIMESTAMP_X", "EVENT_NAME", "EVENT_DATA", "EVENT_ADDITIONAL", "MESSAGE_ID"] {
         let exchanged = batch(&scan(1), &format!(r#"{{"page0":[{}]}}"#, twice(field)), "[]");

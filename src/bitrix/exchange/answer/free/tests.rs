@@ -5,7 +5,7 @@ use crate::{
     bitrix::client::Answered,
     protocol::{
         exchange::{Delete, Deleted, Exchange, LIST_PAGE, Read, ReadAnswer},
-        types::{PortalTime, Row, RowId},
+        types::{Hold, MessageId, PortalTime, Row, RowId},
     },
 };
 
@@ -101,11 +101,39 @@ fn a_row_that_cannot_be_told_is_never_between_the_first_and_the_last() {
     ] {
         let exchanged = answer(&list(1, false), &[("page0", rows), ("page1", page([]))], "[]");
         assert_eq!(free(&exchanged), (want, more, vec![]));
-        assert!(exchanged.unreadable > 0);
+        assert!(!exchanged.nameless.is_empty());
     }
     let all_odd = page((0..LIST_PAGE).map(|_| odd()));
     let exchanged = answer(&list(1, false), &[("page0", all_odd), ("page1", page([]))], "[]");
     assert_eq!(refused(&exchanged), "NO_USABLE_ROW");
+}
+
+#[test]
+fn a_free_row_without_a_name_is_taken_hold_of_only_by_a_listing_that_is_believed() {
+    let message = "0123456789abcdef0123456789abcdef";
+    let odd = |time: &str, process: &str| row("0", time, process).replace("\"m\"", &format!("\"{message}\""));
+    let hold = Hold::Free { message: MessageId::new(message).expect("a message"), before: BEFORE };
+    let held = |old_rows: String, young_rows: String| {
+        let rows = answer(&list(1, false), &[("page0", old_rows), ("page1", young_rows)], "[]").nameless;
+        rows.into_iter().map(|row| row.hold).collect::<Vec<_>>()
+    };
+    assert_eq!(held(page([odd("15:00", ""), old(4)]), page([])), std::slice::from_ref(&hold));
+    assert_eq!(
+        held(page((0..LIST_PAGE).map(|n| if n == 0 { odd("15:00", "") } else { row("0", "15:00", "") })), page([]))[0],
+        hold
+    );
+    assert_eq!(held(page([old(4)]), page([odd("15:30", "")])), [], "it is old soon");
+    assert_eq!(held(page([odd("15:00", ""), odd("15:00", "")]), page([])), [Hold::Nothing, Hold::Nothing]);
+    assert_eq!(held(page([odd("no time", "")]), page([])), [Hold::Nothing]);
+    for (old_rows, young_rows) in [
+        (page([odd("15:00", ""), old(4), old(4)]), page([])),
+        (page([odd("15:00", ""), young(4)]), page([])),
+        (page([odd("15:30", "")]), page([])),
+        (page([odd("15:00", "p")]), page([])),
+        (page([odd("15:00", "")]), page([odd("15:00", "")])),
+    ] {
+        assert_eq!(held(old_rows, young_rows), [], "no ground to remove anything");
+    }
 }
 
 #[test]
@@ -160,5 +188,5 @@ fn a_deletion_is_done_with_its_rows_refused_or_unknown() {
         assert!(unknown.trouble.is_some());
     }
     let lost = got(&format!(r#"{{"process_id":null,"events":[{}]}}"#, row("null", "15:00", "")), "[]");
-    assert_eq!((lost.answer.deleted, lost.unreadable), (Deleted::Done { rows: Vec::new() }, 1), "and it is told");
+    assert_eq!((lost.answer.deleted, lost.nameless.len()), (Deleted::Done { rows: Vec::new() }, 1), "and it is told");
 }
