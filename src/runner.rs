@@ -219,10 +219,8 @@ impl Runner {
                     received
                 })))
             }
-            Done::Removed(removals) => {
-                self.removed(removals);
-                None
-            }
+            // Where they were there may be more, or what they stood before.
+            Done::Removed(removals) => self.removed(removals).then_some(Input::Resume),
         }
     }
 

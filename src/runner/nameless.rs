@@ -127,13 +127,15 @@ impl Shelf {
         }
     }
 
-    /// Takes in what became of removals.
-    fn removed(&mut self, now: Millis, removals: Removals) {
+    /// Takes in what became of removals. Returns whether a row is removed.
+    fn removed(&mut self, now: Millis, removals: Removals) -> bool {
         // First what was deleted: as it was published it is no news while its removal is awaited.
         self.take(removals.brought);
-        for event in self.machine.removed(now, &removals.outcomes) {
-            self.tell(event);
+        let events = self.machine.removed(now, &removals.outcomes);
+        for event in &events {
+            self.tell(*event);
         }
+        events.iter().any(|event| matches!(event, Event::Removed(_)))
     }
 
     fn tell(&mut self, event: Event) {
@@ -198,12 +200,10 @@ impl Runner {
         }
     }
 
-    /// Takes in what became of their removals.
-    pub(super) fn removed(&mut self, removals: Removals) {
+    /// Takes in what became of their removals. Returns whether a row is removed.
+    pub(super) fn removed(&mut self, removals: Removals) -> bool {
         let now = self.clock.now();
-        if let Some(shelf) = &mut self.nameless {
-            shelf.removed(now, removals);
-        }
+        self.nameless.as_mut().is_some_and(|shelf| shelf.removed(now, removals))
     }
 
     /// Begins what is due of them beside the work of the queue.
