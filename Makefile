@@ -66,9 +66,10 @@ fmt-check: ## is the code formatted?
 	$(CARGO) fmt $(CONTAINER) --check
 
 .PHONY: clippy
-clippy: ## lints on all targets
+clippy: ## lints on all targets; and do the fuzzers still build?
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked $(CONTAINER) $(CONTAINER_TARGET) --all-targets -- -D warnings
+	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir target
 
 .PHONY: doc
 doc: ## the crate's documentation, broken links refused
@@ -110,10 +111,13 @@ FUZZERS := $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
 .PHONY: fuzz-guided
 fuzz-guided: ## the same readers under libFuzzer, which sees what its bytes have reached, 20 s each (needs a C++ compiler)
 	@mkdir -p target/fuzz/artifacts
-	RUSTC_WRAPPER='$(CURDIR)/fuzz/rustc.sh' $(CARGO) build --locked --quiet --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+	@host=$$(rustc -vV | sed -n 's/^host: //p'); \
+	RUSTC_WRAPPER='$(CURDIR)/fuzz/rustc.sh' $(CARGO) build --locked --quiet --manifest-path fuzz/Cargo.toml \
+		--target-dir target/fuzz --target $$host; \
+	for fuzzer in $(FUZZERS); do cp target/fuzz/$$host/debug/$$fuzzer target/fuzz/$$fuzzer; done
 	@for fuzzer in $(FUZZERS); do \
 		corpus=target/fuzz/corpus/$$fuzzer; log=target/fuzz/$$fuzzer.log; mkdir -p $$corpus; \
-		B24KAFKA_FUZZ_CORPUS=$$corpus target/fuzz/debug/$$fuzzer $$corpus -seed=$${B24KAFKA_FUZZ_SEED:-0} \
+		B24KAFKA_FUZZ_CORPUS=$$corpus target/fuzz/$$fuzzer $$corpus -seed=$${B24KAFKA_FUZZ_SEED:-0} \
 			-max_total_time=$${B24KAFKA_FUZZ_SECONDS:-20} -max_len=8192 -timeout=30 -rss_limit_mb=2048 -use_value_profile=1 \
 			-dict=fuzz/words.dict -artifact_prefix=target/fuzz/artifacts/$$fuzzer- > $$log 2>&1 \
 			|| { tail -n 40 $$log; echo "the input that did it is in target/fuzz/artifacts" >&2; exit 1; }; \
