@@ -8,6 +8,7 @@ mod health;
 mod history;
 mod names;
 mod page;
+pub mod patience;
 mod portrait;
 pub mod view;
 
@@ -15,7 +16,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use self::callbacks::Public;
+use self::{callbacks::Public, patience::Patience};
 use crate::{
     bitrix::{catalogue, client::Client, hosts::Hosts},
     chain::chain,
@@ -122,6 +123,19 @@ impl App {
         trace: Option<&Path>,
         stop: impl Future<Output = ()>,
     ) -> Result<Option<Self>, AppError> {
+        Self::start_with(config, trace, Patience::default(), stop).await
+    }
+
+    /// The same with another patience, for who cannot wait for a day to pass.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_with(
+        config: &Config,
+        trace: Option<&Path>,
+        patience: Patience,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<Self>, AppError> {
         let metrics = Arc::new(Metrics::new(catalogue::entities(), config.admin.portal_labels)?);
         let registry::Registry::File { path } = &config.registry;
         let (registry, stored, refused) = open_registry(path).await?;
@@ -141,6 +155,7 @@ impl App {
             token: config.admin.token.clone(),
             allow_http: config.app.allow_http,
             silence: 2 * config.fetch.poll_max + config.fetch.request_timeout,
+            patience,
         });
         let letters = Arc::new(Letters::default());
         let history = history::History::default();
@@ -180,6 +195,7 @@ impl App {
             app: Arc::new(config.app.clone()),
             tombstones: config.kafka.tombstones,
             wake_ups: callbacks::wake_ups(&config.http),
+            look_again: patience.look_again,
         });
         let fleet = Fleet::start(&fleet::readable(&config.portals, &refused), &parts, stored);
         portals.set(fleet.roster());

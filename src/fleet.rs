@@ -16,7 +16,7 @@ use crate::{
         labels::{self, PortalState},
         portals::Doing,
     },
-    protocol::types::PortalId,
+    protocol::types::{Millis, PortalId},
     registry::{PortalRecord, RefusedFile, Registry},
     runner::{Shared, standing::Reason},
 };
@@ -40,6 +40,8 @@ pub struct Parts {
     pub tombstones: bool,
     /// How portals are asked to announce rows, if they can reach us.
     pub wake_ups: Option<Wanted>,
+    /// The span between looks at bindings and error rows while all is as it should be.
+    pub look_again: Millis,
 }
 
 /// All portals of this process, from the start to the stop.

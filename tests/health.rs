@@ -4,7 +4,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use b24kafka::sim::{Fault, Options as SimOptions, Sim, Trouble};
+use b24kafka::{
+    app::{App, patience::Patience},
+    config::Config,
+    sim::{Fault, Options as SimOptions, Sim, Trouble},
+};
 use support::{
     bridge::Bridge,
     broker::{Cluster, Options},
@@ -154,4 +158,74 @@ async fn the_statistics_of_the_brokers_reach_the_metrics() {
         stage.brokers[0].restart();
         stage.bridge.stop()
     });
+}
+
+/// Asks a bridge within this process until `/health` has this status and says this.
+async fn tells(admin: std::net::SocketAddr, wanted: u16, word: &str) -> serde_json::Value {
+    let begun = Instant::now();
+    loop {
+        let answer = reqwest::get(format!("http://{admin}/health")).await.expect("an answer");
+        let (status, body) = (answer.status().as_u16(), answer.text().await.expect("a body"));
+        if status == wanted && body.contains(word) {
+            return serde_json::from_str(&body).expect("JSON");
+        }
+        assert!(begun.elapsed() < PATIENCE, "/health never is {wanted} with {word}: {body}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_wait_for_too_long_are_told_as_a_stage_without_success() {
+    let sim = Sim::start(SimOptions { portals: 2, ..SimOptions::default() }).await.expect("a simulator");
+    let mut brokers = tokio::task::block_in_place(|| Cluster::start(1, &Options::new()));
+    let registry = tempfile::tempdir().expect("a directory");
+    let text = format!(
+        "{}\n[fetch]\npoll_min = \"100ms\"\npoll_max = \"1s\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+         [http]\nlisten = \"127.0.0.1:0\"\n[registry]\npath = {:?}\n\
+         [kafka]\nbootstrap_servers = \"{}\"\nmessage_timeout = \"5s\"\npartitions = 1\nreplication_factor = 1\n",
+        sim.configuration("unlimited", usize::MAX),
+        registry.path().join("registry"),
+        brokers.bootstrap(),
+    );
+    let config = Config::parse(std::path::Path::new("test"), &text, std::iter::empty()).expect("a configuration");
+    let patience = Patience { held: 3.0, unconfirmed: 3.0, ..Patience::default() };
+    let app = App::start_with(&config, None, patience, std::future::pending()).await;
+    let app = app.expect("it starts").expect("not stopped");
+    let admin = app.admin();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let ended = tokio::spawn(app.run(async {
+        let _ = stopped.await;
+    }));
+    tells(admin, 200, "").await;
+
+    // Kafka has the rows, and neither portal clears them: a stage without success while work is due.
+    let portals: Vec<_> = sim.portals().collect();
+    for portal in &portals {
+        portal.add_fault(Fault::new(Trouble::code("INTERNAL_SERVER_ERROR")).on("event.offline.clear"));
+        portal.emit("ONCRMDEALUPDATE", r#"{"FIELDS":{"ID":"1"}}"#, "");
+    }
+    let health = tells(admin, 503, "and no portal clears any").await;
+    assert_eq!((&health["rows_unconfirmed"], &health["rows_held"]), (&2.into(), &0.into()), "{health}");
+    // One portal clears again: a part of the portals is concerned, and the whole is well.
+    portals[0].clear_faults();
+    portals[0].emit("ONCRMDEALUPDATE", r#"{"FIELDS":{"ID":"2"}}"#, "");
+    assert!(portals[0].wait_until_empty(PATIENCE).await, "{:?}", portals[0].counts());
+    let health = tells(admin, 200, "to be cleared").await;
+    assert!(health["warnings"].to_string().contains("to be cleared"), "{health}");
+    portals[1].clear_faults();
+    assert!(portals[1].wait_until_empty(PATIENCE).await, "{:?}", portals[1].counts());
+    let health = tells(admin, 200, "\"rows_unconfirmed\":0").await;
+    assert!(!health.to_string().contains("to be cleared"), "{health}");
+
+    // Rows are taken in and Kafka does not take them.
+    tokio::task::block_in_place(|| brokers[0].kill());
+    portals[0].emit("ONCRMDEALUPDATE", r#"{"FIELDS":{"ID":"3"}}"#, "");
+    let health = tells(admin, 503, "for Kafka to acknowledge them").await;
+    assert_eq!(health["rows_held"], 1, "{health}");
+    tokio::task::block_in_place(|| brokers[0].restart());
+    assert!(portals[0].wait_until_empty(PATIENCE).await, "{:?}", portals[0].counts());
+    let health = tells(admin, 200, "").await;
+    assert!(!health.to_string().contains("for Kafka to acknowledge"), "{health}");
+    let _ = stop.send(());
+    ended.await.expect("it does not break").expect("a clean stop");
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{AppError, names::Names};
+use super::{AppError, names::Names, patience::Patience};
 use crate::{
     bitrix::{catalogue, client::Client, oauth::RefreshError},
     chain::chain,
@@ -138,6 +138,7 @@ async fn portals(
         app: Arc::new(config.app.clone()),
         tombstones: config.kafka.tombstones,
         wake_ups: None,
+        look_again: Patience::default().look_again,
     });
     let mut findings = Vec::new();
     for (record, known) in all {

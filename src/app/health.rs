@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::patience::Patience;
 use crate::{
     fleet::{portal::Portal, upkeep::Why},
     http::admin::{Broker, Health, Registry},
@@ -21,12 +22,6 @@ use crate::{
     runner::{clock::unix_seconds, standing::Snapshot},
 };
 
-/// Rows that are held for longer than this, in seconds, are not waiting for a slow broker: somebody has to act.
-const HELD_PATIENCE: f64 = 120.0;
-/// Rows that wait for longer than this, in seconds, to be cleared: more than any pause of a method's time budget of ten
-/// minutes.
-const UNCONFIRMED_PATIENCE: f64 = 900.0;
-
 /// What is known of the whole at one moment. Times are seconds since 1970, but for those that the wall clock must not
 /// have a say in.
 struct Sight {
@@ -35,6 +30,7 @@ struct Sight {
     moment: Instant,
     /// How long a portal that works well may say nothing.
     silence: Duration,
+    patience: Patience,
     broker: kafka::health::Health,
     /// What the last write to the registry failed with, if it did.
     registry: Option<String>,
@@ -71,7 +67,7 @@ pub fn of(
     producer: &Producer,
     registry: &registry::Registry,
     portals: &[Arc<Portal>],
-    silence: Duration,
+    (silence, patience): (Duration, Patience),
     metrics: &Metrics,
 ) -> Health {
     let seen = |portal: &Arc<Portal>| Seen {
@@ -92,6 +88,7 @@ pub fn of(
         now: unix_seconds(),
         moment: Instant::now(),
         silence,
+        patience,
         broker: producer.health(),
         registry: registry.trouble(),
         cleared: metrics.last_success_of(Stage::Clear),
@@ -117,7 +114,7 @@ fn judge(sight: &Sight) -> Health {
         let oldest = portals.iter().filter_map(|seen| since(seen)).reduce(f64::min);
         oldest.map(|since| now - since).filter(|waited| *waited > patience)
     };
-    if let Some(held) = waited(|seen| seen.held_since, HELD_PATIENCE) {
+    if let Some(held) = waited(|seen| seen.held_since, sight.patience.held) {
         problems.push(format!("rows have been waiting {held:.0} s for Kafka to acknowledge them"));
     }
     let barred = portals.iter().filter(|seen| seen.barred).count();
@@ -139,10 +136,10 @@ fn judge(sight: &Sight) -> Health {
         }
     }
     warnings.extend(concerns(sight, &portals));
-    if let Some(waited) = waited(|seen| seen.unconfirmed_since, UNCONFIRMED_PATIENCE) {
+    if let Some(waited) = waited(|seen| seen.unconfirmed_since, sight.patience.unconfirmed) {
         let told = format!("rows that Kafka has acknowledged have been waiting {waited:.0} s to be cleared");
         // As long as some portal clears, the stage works, and a part of the portals is concerned.
-        let works = now - sight.cleared <= UNCONFIRMED_PATIENCE;
+        let works = now - sight.cleared <= sight.patience.unconfirmed;
         if works { warnings.push(told) } else { problems.push(format!("{told}, and no portal clears any")) }
     }
     Health {
@@ -250,7 +247,16 @@ mod tests {
             last_acknowledgement: None,
         };
         let silence = Duration::from_secs(60);
-        Sight { now: NOW, moment: Instant::now(), silence, broker, registry: None, cleared: NOW - 1.0, portals }
+        Sight {
+            now: NOW,
+            moment: Instant::now(),
+            silence,
+            patience: Patience::default(),
+            broker,
+            registry: None,
+            cleared: NOW - 1.0,
+            portals,
+        }
     }
 
     /// The one problem, or the one warning.
@@ -332,19 +338,19 @@ mod tests {
     #[test]
     fn a_stage_without_success_while_work_is_due_is_a_problem() {
         let mut held = portal(PortalState::Active);
-        (held.held, held.held_since) = (3, Some(NOW - HELD_PATIENCE));
+        (held.held, held.held_since) = (3, Some(NOW - sight.patience.held));
         let mut seen = sight(vec![held, portal(PortalState::Active)]);
         assert_eq!(told(&seen), (Vec::new(), Vec::new()), "not yet");
-        seen.portals[0].held_since = Some(NOW - HELD_PATIENCE - 1.0);
+        seen.portals[0].held_since = Some(NOW - sight.patience.held - 1.0);
         assert_problem(&seen, "waiting 121 s for Kafka");
 
         let mut unconfirmed = portal(PortalState::Active);
-        (unconfirmed.unconfirmed, unconfirmed.unconfirmed_since) = (3, Some(NOW - UNCONFIRMED_PATIENCE - 1.0));
+        (unconfirmed.unconfirmed, unconfirmed.unconfirmed_since) = (3, Some(NOW - sight.patience.unconfirmed - 1.0));
         let mut seen = sight(vec![unconfirmed, portal(PortalState::Active)]);
         assert_warning(&seen, "waiting 901 s to be cleared");
-        seen.cleared = NOW - UNCONFIRMED_PATIENCE - 1.0;
+        seen.cleared = NOW - sight.patience.unconfirmed - 1.0;
         assert_problem(&seen, "no portal clears any");
-        seen.portals[0].unconfirmed_since = Some(NOW - UNCONFIRMED_PATIENCE);
+        seen.portals[0].unconfirmed_since = Some(NOW - sight.patience.unconfirmed);
         assert_eq!(told(&seen), (Vec::new(), Vec::new()), "nothing has been due for so long");
 
         assert_problem(&sight(vec![silent(), silent()]), "no portal answers");

@@ -8,7 +8,7 @@ use std::{
 use secrecy::SecretString;
 use tokio::{sync::watch, time::Instant};
 
-use super::{changes::Changes, health, portrait};
+use super::{changes::Changes, health, patience::Patience, portrait};
 use crate::{
     fleet::{self, portal::Portal, roster::Roster},
     http::admin::{
@@ -92,11 +92,13 @@ pub struct Sources {
     pub allow_http: bool,
     /// How long a portal that works well may say nothing.
     pub silence: Duration,
+    /// How long rows may wait.
+    pub patience: Patience,
 }
 
 /// Ties the listener's questions to the parts that know the answers.
 pub fn build(sources: Sources) -> Arc<View> {
-    let Sources { ready, producer, registry, metrics, portals, heart, token, allow_http, silence } = sources;
+    let Sources { ready, producer, registry, metrics, portals, heart, token, allow_http, silence, patience } = sources;
     let (shown, counted, one) = (portals.clone(), portals.clone(), portals.clone());
     let changes = Changes::new(portals.clone(), allow_http);
     // Two scrapes at once would both add what neither has seen yet.
@@ -105,13 +107,13 @@ pub fn build(sources: Sources) -> Arc<View> {
         ready,
         health: {
             let (producer, registry, metrics) = (producer.clone(), registry.clone(), metrics.clone());
-            Box::new(move || health::of(&producer, &registry, &counted.get(), silence, &metrics))
+            Box::new(move || health::of(&producer, &registry, &counted.get(), (silence, patience), &metrics))
         },
         metrics: Box::new(move || {
             let _one_at_a_time = scrape.lock().unwrap_or_else(PoisonError::into_inner);
             let portals = portals.get();
             fleet::gauge(&portals, &metrics);
-            gauge(&metrics, &producer, &health::of(&producer, &registry, &portals, silence, &metrics));
+            gauge(&metrics, &producer, &health::of(&producer, &registry, &portals, (silence, patience), &metrics));
             metrics.expose().map_err(|error| error.to_string())
         }),
         token,

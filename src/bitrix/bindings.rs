@@ -55,6 +55,8 @@ pub struct Bound {
     pub removed: Vec<String>,
     /// The portal does not know them.
     pub unknown: Vec<String>,
+    /// The portal knows them and makes no rows of them (`ERROR_ARGUMENT`, protocol reference section 2).
+    pub unfit: Vec<String>,
     /// The plan of the portal has no queues of their own (`auth_connector`), so they are not bound.
     pub unlicensed: Vec<String>,
     /// Not bound, and why.
@@ -196,6 +198,7 @@ impl Bound {
             (Verb::Bind, Err(error)) if &*error.code == "ERROR_EVENT_NOT_FOUND" => {
                 self.unknown.push(event.to_owned());
             }
+            (Verb::Bind, Err(error)) if &*error.code == "ERROR_ARGUMENT" => self.unfit.push(event.to_owned()),
             (Verb::Bind, Err(error)) if error.trouble == Trouble::Unlicensed => self.unlicensed.push(event.to_owned()),
             (Verb::Bind, Err(error)) => self.failed.push((event.to_owned(), error)),
         }

@@ -29,8 +29,6 @@ use crate::{
     runner::session::{Obstacle, Session},
 };
 
-/// The span between looks while all is as it should be.
-const EVERY: Millis = Millis::secs(24 * 3600);
 /// First and longest wait before what failed is tried again.
 const RETRY: (Millis, Millis) = (Millis::secs(10), Millis::secs(3600));
 
@@ -50,7 +48,8 @@ pub struct Unbound {
 /// Why an event is not bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The portal does not know it: it is not asked for again before the application is installed again.
+    /// The portal does not know it, or makes no rows of it: it is not asked for again before the application is installed
+    /// again.
     Unknown,
     /// The plan of the portal has no queues of their own (`auth_connector`): asked for again daily, and when something may
     /// have changed.
@@ -101,7 +100,7 @@ pub async fn run(portal: &Portal, parts: &Arc<Parts>) {
             let complete = complete?;
             if count_at <= clock.now() {
                 count_errors(portal).await?;
-                count_at = clock.now().plus(EVERY);
+                count_at = clock.now().plus(parts.look_again);
             }
             Ok::<bool, Obstacle>(complete)
         };
@@ -111,7 +110,7 @@ pub async fn run(portal: &Portal, parts: &Arc<Parts>) {
             Ok(false) => backoff.failed(clock.now(), None),
             Err(obstacle) => backoff.failed(clock.now(), obstacle.retry_after),
         }
-        let next = backoff.until().unwrap_or_else(|| clock.now().plus(EVERY));
+        let next = backoff.until().unwrap_or_else(|| clock.now().plus(parts.look_again));
         tokio::select! {
             () = clock.sleep_until(next) => {}
             () = session.standing().served_again() => tracing::debug!(portal = %session.portal(), "looking at the bindings again"),
@@ -155,7 +154,10 @@ async fn bind_all(session: &Session, missing: &Missing, parts: &Parts) -> Result
         let connector = connector.as_str();
         match why {
             Why::Unknown => {
-                tracing::warn!(%portal, connector, event, "the portal does not know this event; it is not bound");
+                tracing::warn!(
+                    %portal, connector, event, code,
+                    "the portal does not know this event, or makes no rows of it; it is not bound",
+                );
             }
             Why::Unlicensed => {
                 unlicensed.insert(connector.to_owned());
@@ -204,6 +206,7 @@ async fn bind(
         Unbound { connector, event, code: code.to_owned(), why }
     };
     unbound.extend(bound.unknown.into_iter().map(|event| missing(event, "ERROR_EVENT_NOT_FOUND", Why::Unknown)));
+    unbound.extend(bound.unfit.into_iter().map(|event| missing(event, "ERROR_ARGUMENT", Why::Unknown)));
     unbound.extend(bound.unlicensed.into_iter().map(|event| missing(event, "WRONG_LICENSE", Why::Unlicensed)));
     unbound.extend(bound.failed.into_iter().map(|(event, error)| missing(event, &error.code, Why::Failed)));
     Ok(unbound)

@@ -1,6 +1,16 @@
 //! What the bridge binds, and which queue a change then comes from.
 
-use super::stage::{PATIENCE, Setup, Stage};
+use b24kafka::{
+    app::patience::Patience,
+    protocol::types::Millis,
+    sim::{Fault, Trouble},
+};
+use serde_json::json;
+
+use super::{
+    stage::{PATIENCE, Setup, Stage, tick},
+    sweep::call,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configured_events_are_bound_once() {
@@ -133,5 +143,54 @@ async fn a_portal_that_comes_back_by_itself_has_its_bindings_looked_at() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     assert_eq!(binds(), Some(2));
+    running.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_have_unbound_is_bound_again_by_the_daily_look_and_nothing_else_is_touched() {
+    let queues = "[[queues]]\nevents = [\"ONTASKADD\", \"ONCRMDEALADD\"]\n";
+    let stage = Stage::new(Setup { queues, ..Setup::default() }).await;
+    let portal = stage.portal(0);
+    // Somebody else's, in the same queue.
+    call(&portal, "event.bind", json!({ "event": "ONCRMLEADADD", "event_type": "offline" })).await;
+    let running = stage.start_with(Patience { look_again: Millis(1500), ..Patience::default() }).await;
+    let calls = |method: &str| portal.requests().calls.get(method).copied().unwrap_or_default();
+    running.until(|| calls("event.bind") == 3).await;
+    // A day on which nothing has changed changes nothing.
+    let looks = calls("event.get");
+    running.until(|| calls("event.get") > looks).await;
+    assert_eq!((calls("event.bind"), calls("event.unbind")), (3, 0));
+    call(&portal, "event.unbind", json!({ "event": "ONTASKADD", "event_type": "offline" })).await;
+    running.until(|| calls("event.bind") == 4).await;
+    let looks = calls("event.get");
+    running.until(|| calls("event.get") > looks + 1).await;
+    assert_eq!((calls("event.bind"), calls("event.unbind")), (4, 1), "once, and nothing is unbound but that");
+    let made = |event: &str| portal.change(event, r#"{"FIELDS":{"ID":"1"}}"#, None).len();
+    assert_eq!((made("ONTASKADD"), made("ONCRMDEALADD"), made("ONCRMLEADADD")), (1, 1, 1));
+    assert!(portal.wait_until_empty(PATIENCE).await);
+    running.stop().await.expect("a clean stop");
+    stage.judge();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_of_which_the_portal_makes_no_rows_is_told_once_and_not_asked_for_again() {
+    let queues = "[[queues]]\nevents = [\"ONTASKADD\", \"ONTASKDELETE\"]\n";
+    let stage = Stage::new(Setup { queues, ..Setup::default() }).await;
+    let portal = stage.portal(0);
+    portal.add_fault(Fault::new(Trouble::code("ERROR_ARGUMENT")).on("event.bind").times(1));
+    let running = stage.start_with(Patience { look_again: Millis(500), ..Patience::default() }).await;
+    let seen = running.portal(&portal, |seen| seen["unbound"][0]["event"] == "ONTASKADD").await;
+    assert_eq!(
+        (seen["unbound"].as_array().map(Vec::len), &seen["unbound"][0]["code"]),
+        (Some(1), &json!("ERROR_ARGUMENT"))
+    );
+    let binds = portal.requests().calls["event.bind"];
+    let looks = || portal.requests().calls["event.get"];
+    let before = looks();
+    while looks() < before + 3 {
+        tick().await;
+    }
+    assert_eq!(portal.requests().calls["event.bind"], binds, "it would be refused again");
+    running.portal(&portal, |seen| seen["unbound"][0]["event"] == "ONTASKADD").await;
     running.stop().await.expect("a clean stop");
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use b24kafka::{
-    app::{App, AppError},
+    app::{App, AppError, patience::Patience},
     config::Config,
     fleet::roster::{Grant, Roster},
     protocol::types::PortalId,
@@ -115,8 +115,12 @@ impl Stage {
     }
 
     pub async fn start(&self) -> Running {
+        self.start_with(Patience::default()).await
+    }
+
+    pub async fn start_with(&self, patience: Patience) -> Running {
         let recording = Recording::new(self.trace());
-        let app = App::start(&self.config, Some(recording.path()), std::future::pending());
+        let app = App::start_with(&self.config, Some(recording.path()), patience, std::future::pending());
         let app = app.await.expect("it starts").expect("not stopped");
         assert!(self.trace().exists(), "it is recorded");
         let (admin, roster) = (app.admin(), app.roster().clone());
