@@ -92,7 +92,7 @@ async fn five_thousand_rows_of_mixed_entities_arrive_once_and_in_order() {
     let status = tokio::task::block_in_place(|| stage.bridge.stop());
     assert_eq!(status.code(), Some(0), "{}", stage.bridge.log());
     let records = stage.records();
-    let judgement = judge(&stage.portal(), &records);
+    let judgement = judge(&stage.portal(), &records, stage.bridge.lives());
     judgement.assert_good();
     assert_eq!(judgement.duplicates, 0, "nothing went wrong, so nothing is delivered twice");
     assert_eq!(records.len(), judgement.rows);
@@ -139,7 +139,7 @@ async fn a_bridge_killed_at_ten_random_points_loses_nothing_and_leaves_nothing_r
     stage.drained().await;
     let status = tokio::task::block_in_place(|| stage.bridge.stop());
     assert_eq!(status.code(), Some(0), "{}", stage.bridge.log());
-    let judgement = judge(&portal, &stage.records());
+    let judgement = judge(&portal, &stage.records(), stage.bridge.lives());
     judgement.assert_good();
     println!("killed ten times: {} rows, {} duplicates", judgement.rows, judgement.duplicates);
     let misuse = portal.misuse();
@@ -166,7 +166,7 @@ async fn a_broker_killed_in_mid_flow_stops_the_bridge_and_both_go_on_afterwards(
     stage.health_becomes(200).await;
     stage.bridge.assert_conserved();
     tokio::task::block_in_place(|| stage.bridge.stop());
-    judge(&portal, &stage.records()).assert_good();
+    judge(&portal, &stage.records(), stage.bridge.lives()).assert_good();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,7 +189,7 @@ async fn a_broker_that_freezes_while_nothing_flows_is_found_out_in_time() {
     stage.drained().await;
     stage.health_becomes(200).await;
     tokio::task::block_in_place(|| stage.bridge.stop());
-    judge(&portal, &stage.records()).assert_good();
+    judge(&portal, &stage.records(), stage.bridge.lives()).assert_good();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,7 +205,7 @@ async fn two_connectors_stay_apart() {
     stage.drained().await;
     tokio::task::block_in_place(|| stage.bridge.stop());
     let records = stage.records();
-    judge(&portal, &records).assert_good();
+    judge(&portal, &records, stage.bridge.lives()).assert_good();
     assert_eq!(records.len(), 600);
     for record in &records {
         let erp = record.topic == "bitrix24.erp.crm.deal";
@@ -279,7 +279,7 @@ async fn a_topic_that_may_not_be_written_is_one_clear_sentence_and_holds_the_row
     }
     tokio::task::block_in_place(|| bridge.stop());
     let records = tokio::task::block_in_place(|| reader::read_all(&broker.bootstrap(), TOPICS));
-    judge(&portal, &records).assert_good();
+    judge(&portal, &records, bridge.lives()).assert_good();
 }
 
 #[test]

@@ -338,19 +338,20 @@ mod tests {
     #[test]
     fn a_stage_without_success_while_work_is_due_is_a_problem() {
         let mut held = portal(PortalState::Active);
-        (held.held, held.held_since) = (3, Some(NOW - sight.patience.held));
+        (held.held, held.held_since) = (3, Some(NOW - Patience::default().held));
         let mut seen = sight(vec![held, portal(PortalState::Active)]);
         assert_eq!(told(&seen), (Vec::new(), Vec::new()), "not yet");
-        seen.portals[0].held_since = Some(NOW - sight.patience.held - 1.0);
+        seen.portals[0].held_since = Some(NOW - Patience::default().held - 1.0);
         assert_problem(&seen, "waiting 121 s for Kafka");
 
         let mut unconfirmed = portal(PortalState::Active);
-        (unconfirmed.unconfirmed, unconfirmed.unconfirmed_since) = (3, Some(NOW - sight.patience.unconfirmed - 1.0));
+        (unconfirmed.unconfirmed, unconfirmed.unconfirmed_since) =
+            (3, Some(NOW - Patience::default().unconfirmed - 1.0));
         let mut seen = sight(vec![unconfirmed, portal(PortalState::Active)]);
         assert_warning(&seen, "waiting 901 s to be cleared");
-        seen.cleared = NOW - sight.patience.unconfirmed - 1.0;
+        seen.cleared = NOW - Patience::default().unconfirmed - 1.0;
         assert_problem(&seen, "no portal clears any");
-        seen.portals[0].unconfirmed_since = Some(NOW - sight.patience.unconfirmed);
+        seen.portals[0].unconfirmed_since = Some(NOW - Patience::default().unconfirmed);
         assert_eq!(told(&seen), (Vec::new(), Vec::new()), "nothing has been due for so long");
 
         assert_problem(&sight(vec![silent(), silent()]), "no portal answers");

@@ -99,7 +99,7 @@ impl Stage {
         assert!(self.portal.wait_until_empty(PATIENCE).await, "{:?}\n{}", self.portal.counts(), self.bridge.log());
         self.stops_well(NOTHING_LEFT);
         let records = tokio::task::block_in_place(|| mock::read_all(&self.broker.bootstrap_servers()));
-        let judgement = judge(&self.portal, &records);
+        let judgement = judge(&self.portal, &records, self.bridge.lives());
         judgement.assert_good();
         assert!(judgement.rows > 0 && (duplicates_allowed || judgement.duplicates == 0), "{judgement:?}");
         assert!(self.portal.misuse().is_clean(), "{:?}", self.portal.misuse());

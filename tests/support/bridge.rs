@@ -26,6 +26,7 @@ pub struct Bridge {
     public: u16,
     process: Option<Guarded>,
     recording: Option<Recording>,
+    lives: usize,
     dir: tempfile::TempDir,
 }
 
@@ -77,7 +78,7 @@ impl Bridge {
             dir.path().join("registry"),
         );
         fs::write(dir.path().join("b24kafka.toml"), text).expect("written");
-        Self { dir, admin, public, process: None, recording: None }
+        Self { dir, admin, public, process: None, recording: None, lives: 0 }
     }
 
     pub fn config(&self) -> PathBuf {
@@ -99,6 +100,11 @@ impl Bridge {
         fs::read(recording.path()).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// How many processes have been started.
+    pub fn lives(&self) -> usize {
+        self.lives
+    }
+
     /// Starts the process; its log goes on where the last one ended.
     pub fn start(&mut self) {
         self.start_under(&[]);
@@ -106,6 +112,7 @@ impl Bridge {
 
     /// Starts the process by way of a command that ends in executing it.
     pub fn start_under(&mut self, prefix: &[String]) {
+        self.lives += 1;
         let log = File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log");
         let words: Vec<&str> = prefix.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_b24kafka")]).collect();
         let mut command = Command::new(words[0]);

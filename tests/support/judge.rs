@@ -31,16 +31,21 @@ impl Judgement {
     }
 }
 
-/// Compares the records of one portal, in the order of their offsets within each partition, with its ledger.
-pub fn judge(portal: &Portal, records: &[ReadRecord]) -> Judgement {
-    let mut hearing = Hearing::default();
+/// Compares the records of one portal, in the order of their offsets within each partition, with its ledger; `lives` as in
+/// [`Hearing::of`].
+pub fn judge(portal: &Portal, records: &[ReadRecord], lives: usize) -> Judgement {
+    let mut hearing = Hearing::of(lives);
     records.iter().for_each(|record| hearing.hear(record));
     hearing.judge(portal)
 }
 
 /// Hears records, of any number of portals, one at a time and keeps what a judgement needs.
 #[derive(Debug, Default)]
-pub struct Hearing(BTreeMap<String, Heard>);
+pub struct Hearing {
+    heard: BTreeMap<String, Heard>,
+    /// The records are the work of several processes.
+    lives: bool,
+}
 
 /// What was heard of one portal.
 #[derive(Debug, Default)]
@@ -53,19 +58,29 @@ struct Heard {
 }
 
 impl Hearing {
+    /// For records that so many processes have written one after the other.
+    ///
+    /// `b24_late` tells of a row below one that *its* process has published. A process that was killed may have published a
+    /// newer row of an object while an older one was hidden by a lost answer; its successor finds that one and cannot know
+    /// (`b24_redelivery` is all that it can say). Within one life there is no such excuse.
+    pub fn of(lives: usize) -> Self {
+        Self { lives: lives > 1, ..Self::default() }
+    }
+
     /// Records of a partition have to come in the order of their offsets.
     pub fn hear(&mut self, record: &ReadRecord) {
         let Some(id) = record.header("ce_id") else { return };
         let mut parts = id.split(':');
         let member = parts.next().unwrap_or_default();
         let row: u64 = parts.next().and_then(|row| row.parse().ok()).expect("ce_id names a row");
-        let heard = match self.0.get_mut(member) {
+        let heard = match self.heard.get_mut(member) {
             Some(heard) => heard,
-            None => self.0.entry(member.to_owned()).or_default(),
+            None => self.heard.entry(member.to_owned()).or_default(),
         };
         let key = (record.topic.clone(), record.key.clone().expect("a key"));
         let high = heard.newest.entry(key).or_default();
-        let marked = record.header("b24_late").is_some() || record.header("b24_redelivery").is_some();
+        let redelivery = self.lives && record.header("b24_redelivery").is_some();
+        let marked = record.header("b24_late").is_some() || redelivery;
         if heard.seen.insert(id.to_owned()) {
             if row < *high && !marked {
                 heard.disordered.push(id.to_owned());
@@ -80,7 +95,7 @@ impl Hearing {
     pub fn judge(&self, portal: &Portal) -> Judgement {
         let nothing = Heard::default();
         let member = portal.member_id();
-        let heard = self.0.get(&member).unwrap_or(&nothing);
+        let heard = self.heard.get(&member).unwrap_or(&nothing);
         let mut judgement =
             Judgement { disordered: heard.disordered.clone(), duplicates: heard.duplicates, ..Judgement::default() };
         let mut truth = BTreeSet::new();
