@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     form::{Link, Listen, Span, Whole},
+    portals::with_slash,
     reader::{Named, Section},
     secret::Secret,
 };
@@ -61,13 +62,6 @@ impl Http {
         }
         Some(Self { listen: listen?, public_url: public_url?.map(with_slash), wake_min: wake_min? })
     }
-}
-
-/// The URL with a trailing slash: `/prefix` becomes `/prefix/`.
-pub(super) fn with_slash(mut url: Url) -> Url {
-    let path = format!("{}/", url.path().trim_end_matches('/'));
-    url.set_path(&path);
-    url
 }
 
 impl Admin {

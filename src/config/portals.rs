@@ -5,11 +5,18 @@ use url::Url;
 
 use super::{
     form::{Checked, Choice, Link, quote},
-    http::with_slash,
     reader::{Named, Section},
     secret::Secret,
 };
 use crate::protocol::types::PortalId;
+
+/// The URL with a slash at its end, so that paths can be joined: `/rest` becomes `/rest/`. Servers and operators name places
+/// without it, too.
+pub fn with_slash(mut url: Url) -> Url {
+    let path = format!("{}/", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    url
+}
 
 /// One of `[[portals]]`. The registry's tokens, if it has any, win over these.
 #[derive(Clone, Debug)]

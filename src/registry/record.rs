@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::protocol::types::PortalId;
+use crate::{config::portals::with_slash, protocol::types::PortalId};
 
 /// The version of the form on disk. A reader refuses a newer one: it may hold what this one would drop.
 pub(super) const FORMAT: u64 = 2;
@@ -67,14 +67,11 @@ pub struct Grant {
 }
 
 impl PortalRecord {
-    /// A portal of which nothing but its place is known. Servers name places without the slash at their end, too.
-    pub fn new(member_id: PortalId, mut endpoint: Url) -> Self {
-        if !endpoint.path().ends_with('/') {
-            endpoint.set_path(&format!("{}/", endpoint.path()));
-        }
+    /// A portal of which nothing but its place is known.
+    pub fn new(member_id: PortalId, endpoint: Url) -> Self {
         Self {
             member_id,
-            endpoint,
+            endpoint: with_slash(endpoint),
             access_token: None,
             refresh_token: None,
             application_token: None,

@@ -114,7 +114,13 @@ def test_a_pod_that_is_not_restricted_is_found(path, value):
 def test_the_rule_holds_the_alerts_of_the_file():
     alerts = yaml.safe_load((chart.CHART / "alerts/b24kafka.rules.yaml").read_text())
     assert alerts["groups"]
-    assert chart.only("PrometheusRule", "everything")["spec"] == alerts
+    spec = chart.only("PrometheusRule", "everything")["spec"]
+    links = [rule["annotations"] for group in spec["groups"] for rule in group["rules"] if "annotations" in rule]
+    for link in links:
+        place, name = link["runbook_url"].split("#")
+        assert place == "https://wiki.example.com/b24kafka/runbook" and name
+        link["runbook_url"] = f"docs/runbook.md#{name}"
+    assert links and spec == alerts
 
 
 def test_the_dashboard_is_the_one_of_the_file():

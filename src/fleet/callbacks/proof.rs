@@ -13,6 +13,7 @@ use crate::{
         error::{CallError, Trouble},
         oauth::{RefreshError, Tokens},
     },
+    config::portals::with_slash,
     fleet::{
         Parts,
         portal::Portal,
@@ -205,14 +206,6 @@ fn new_place(parts: &Parts, portal: &PortalId, known: &Url, told: Option<Url>) -
             None
         }
     }
-}
-
-fn with_slash(mut endpoint: Url) -> Url {
-    if !endpoint.path().ends_with('/') {
-        let path = format!("{}/", endpoint.path());
-        endpoint.set_path(&path);
-    }
-    endpoint
 }
 
 /// A pair of a portal that somebody else spoke for. If we serve that portal and hold the token that was presented, the new
