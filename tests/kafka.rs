@@ -2,6 +2,8 @@
 
 #[path = "kafka/dead_letters.rs"]
 mod dead_letters;
+#[path = "kafka/spoiler.rs"]
+mod spoiler;
 mod support;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -30,9 +32,14 @@ struct Stage {
 impl Stage {
     /// One portal, one broker, one bridge that is not started yet.
     async fn build(queues: &str) -> Self {
+        Self::with(&Options::new(), queues, "").await
+    }
+
+    /// The same with a broker of another kind, and more of `[kafka]`.
+    async fn with(options: &Options, queues: &str, kafka: &str) -> Self {
         let sim = Sim::start(SimOptions::default()).await.expect("a simulator");
-        let broker = tokio::task::block_in_place(|| Broker::start(&Options::new()));
-        let bridge = Bridge::configured(&configuration(&sim, &broker.bootstrap(), queues));
+        let broker = tokio::task::block_in_place(|| Broker::start(options));
+        let bridge = Bridge::configured(&format!("{}{kafka}", configuration(&sim, &broker.bootstrap(), queues)));
         Self { sim, broker, bridge }
     }
 

@@ -18,6 +18,8 @@ pub enum Failure {
     Replicas,
     /// The topic does not exist, or there is no right to it.
     Route,
+    /// The rules of the topic let nothing of what is sent in, or the clocks differ; no row is at fault.
+    Rules,
     /// Too large for the producer or the topic.
     TooLarge,
     /// Refused as invalid.
@@ -30,11 +32,12 @@ pub enum Failure {
 
 impl Failure {
     /// All of them, for closed sets of metric labels.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Timeout,
         Self::Transport,
         Self::Replicas,
         Self::Route,
+        Self::Rules,
         Self::TooLarge,
         Self::Invalid,
         Self::Fatal,
@@ -48,6 +51,7 @@ impl Failure {
             Self::Transport => "transport",
             Self::Replicas => "replicas",
             Self::Route => "route",
+            Self::Rules => "rules",
             Self::TooLarge => "too_large",
             Self::Invalid => "invalid",
             Self::Fatal => "fatal",
@@ -61,7 +65,7 @@ impl Failure {
             Self::Timeout | Self::Transport | Self::Replicas | Self::Fatal | Self::Other => {
                 Delivery::Failed(Hindrance::Passing)
             }
-            Self::Route => Delivery::Failed(Hindrance::Route),
+            Self::Route | Self::Rules => Delivery::Failed(Hindrance::Route),
             Self::TooLarge => Delivery::Refused(Refusal::TooLarge),
             Self::Invalid => Delivery::Refused(Refusal::InvalidRecord),
         }
@@ -95,14 +99,16 @@ impl Failure {
             | Code::InvalidTopic
             | Code::TopicAuthorizationFailed
             | Code::ClusterAuthorizationFailed
-            | Code::TransactionalIdAuthorizationFailed
-            | Code::UnsupportedForMessageFormat
+            | Code::TransactionalIdAuthorizationFailed => Self::Route,
+            // Of a time that is not believed: the clocks of bridge and broker differ, since a record's time is that of its
+            // making. That is no fault of the row, and its dead letter would fare no better.
+            Code::UnsupportedForMessageFormat
             | Code::UnsupportedCompressionType
-            // The clocks of bridge and broker differ: no fault of the row, and its dead letter would fare no better.
             | Code::InvalidTimestamp
-            | Code::PolicyViolation => Self::Route,
+            | Code::PolicyViolation => Self::Rules,
             Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge => Self::TooLarge,
-            Code::InvalidRecord | Code::InvalidMessage => Self::Invalid,
+            // The last one hits the neighbours of the record at fault: all of them are tried alone.
+            Code::InvalidRecord | Code::InvalidMessage | Code::InvalidDifferentRecord => Self::Invalid,
             Code::Fatal
             | Code::Fenced
             | Code::GaplessGuarantee
@@ -171,7 +177,9 @@ mod tests {
             (Code::TopicAuthorizationFailed, Delivery::Failed(Hindrance::Route)),
             (Code::InvalidTopic, Delivery::Failed(Hindrance::Route)),
             (Code::MessageSizeTooLarge, Delivery::Refused(Refusal::TooLarge)),
+            (Code::InvalidTimestamp, Delivery::Failed(Hindrance::Route)),
             (Code::InvalidRecord, Delivery::Refused(Refusal::InvalidRecord)),
+            (Code::InvalidDifferentRecord, Delivery::Refused(Refusal::InvalidRecord)),
         ] {
             assert_eq!(Failure::of(&KafkaError::MessageProduction(code)).delivery(), delivery, "{code:?}");
         }

@@ -263,8 +263,10 @@ impl Inner {
                 None => Delivery::Acknowledged,
                 Some(Failure::Fatal) if self.lane(record).is_denied() => Failure::Route.delivery(),
                 Some(failure) => {
-                    if failure == Failure::Route {
-                        self.topics.forget(&record.topic);
+                    match failure {
+                        Failure::Route => self.topics.forget(&record.topic),
+                        Failure::Rules => self.tell_rule(&record.topic),
+                        _ => {}
                     }
                     failure.delivery()
                 }
@@ -272,6 +274,13 @@ impl Inner {
             slot += slots;
         }
         deliveries
+    }
+
+    /// Says once for each publication why a topic takes nothing.
+    fn tell_rule(&self, topic: &str) {
+        if let Some(code) = self.shared.broken_rule(topic) {
+            tracing::warn!(topic, error = %TopicError::against_rules(topic, code), "rows are held back");
+        }
     }
 }
 

@@ -79,14 +79,36 @@ pub enum TopicError {
         /// The broker's code.
         code: String,
     },
+    /// It is there, and its rules let nothing in of what is sent.
+    #[error("the broker takes no record for topic {topic} ({code}); {remedy}")]
+    Rules {
+        /// The topic.
+        topic: String,
+        /// The broker's code.
+        code: String,
+        /// What to do.
+        remedy: &'static str,
+    },
 }
 
 impl TopicError {
+    /// What was sent to a topic is against its rules, as this code says.
+    pub(super) fn against_rules(topic: &str, code: Code) -> Self {
+        let remedy = match code {
+            Code::InvalidTimestamp => {
+                "set the clocks of bridge and brokers right, or widen the topic's message.timestamp.before.max.ms and \
+                 message.timestamp.after.max.ms"
+            }
+            _ => "compare the topic's settings with kafka.compression and kafka.options",
+        };
+        Self::Rules { topic: topic.to_owned(), code: code.to_string(), remedy }
+    }
+
     /// How the rows that wait for this topic have failed.
     pub fn hindrance(&self) -> Hindrance {
         match self {
             Self::Away(_) => Hindrance::Passing,
-            Self::Missing(_) | Self::Forbidden { .. } | Self::Refused { .. } => Hindrance::Route,
+            Self::Missing(_) | Self::Forbidden { .. } | Self::Refused { .. } | Self::Rules { .. } => Hindrance::Route,
         }
     }
 }

@@ -55,7 +55,7 @@ pub fn call(
     let by = (!caller.webhook).then_some(caller.connector.as_str());
     for connector in heard_by(state, &event, by) {
         let data = format!(r#"{{"FIELDS":{{"ID":"{id}"}}}}"#).into();
-        let change = Change { event: event.as_str().into(), data, user: Some(1), at: now.div_euclid(1000) };
+        let change = Change { event: event.as_str().into(), data, odd: false, user: Some(1), at: now.div_euclid(1000) };
         state.emit(&connector, change);
         state.unheard += 1;
     }

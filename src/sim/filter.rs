@@ -223,6 +223,7 @@ mod tests {
             message: Hex([1; 16]),
             event: "ONCRMDEALADD".into(),
             data: "false".into(),
+            odd: false,
             user: None,
             process,
             error: false,

@@ -154,6 +154,17 @@ impl Portal {
         id
     }
 
+    /// Puts a row that no portal should have into the queue of a connector. Behind its `ID` it shows `members`, those of a
+    /// JSON object, in the place of time, name, data, author and message. Returns its id.
+    pub fn emit_odd(&self, members: &str, connector: &str) -> u64 {
+        let at = self.0.clock.now().div_euclid(1000);
+        let change = Change { event: "".into(), data: members.into(), odd: true, user: None, at };
+        let id = self.0.lock().emit(&Arc::from(connector), change);
+        self.0.ring(1);
+        self.0.changed.notify_waiters();
+        id
+    }
+
     /// Puts many changes into the queue of a connector under one lock; returns how many rows that made.
     pub fn emit_many(&self, changes: impl IntoIterator<Item = (Arc<str>, Box<str>)>, connector: &str) -> u64 {
         let before = self.0.lock().ledger.next_id();
@@ -172,7 +183,7 @@ impl Portal {
         let mut count = 0;
         for (event, data) in changes {
             let data = if matches!(&*data, "" | "{}" | "[]") { "false".into() } else { data };
-            each(state.emit(connector, Change { event, data, user: Some(1), at }));
+            each(state.emit(connector, Change { event, data, odd: false, user: Some(1), at }));
             count += 1;
         }
         drop(state);

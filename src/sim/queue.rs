@@ -25,6 +25,8 @@ pub struct Change {
     pub event: Arc<str>,
     /// `EVENT_DATA` as JSON.
     pub data: Box<str>,
+    /// `data` is all that the row shows, see [`Row::odd`].
+    pub odd: bool,
     /// Who made it.
     pub user: Option<u32>,
     /// When, in seconds since 1970.
@@ -94,8 +96,8 @@ impl Queue {
             (row.changed_at, row.data, row.user) = (change.at, change.data, change.user);
             return id;
         }
-        let Change { event, data, user, at } = change;
-        self.insert(Row { id: fresh, changed_at: at, message, event, data, user, process: None, error: false });
+        let Change { event, data, odd, user, at } = change;
+        self.insert(Row { id: fresh, changed_at: at, message, event, data, odd, user, process: None, error: false });
         fresh
     }
 

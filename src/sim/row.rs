@@ -61,6 +61,9 @@ pub struct Row {
     pub event: Arc<str>,
     /// `EVENT_DATA` as JSON.
     pub data: Box<str>,
+    /// No portal should have such a row: `data` is not its data but the members of a JSON object, which it shows behind its
+    /// `ID` in the place of everything that a row says of its change.
+    pub odd: bool,
     /// `EVENT_ADDITIONAL`: who made the change.
     pub user: Option<u32>,
     /// `PROCESS_ID`; `None` while free.
@@ -77,6 +80,22 @@ impl Row {
         if !nameless {
             let _ = write!(out, r#""ID":"{}","#, self.id);
         }
+        if self.odd {
+            out.push_str(&self.data);
+        } else {
+            self.write_change(out, zone);
+        }
+        if full {
+            out.push_str(r#","PROCESS_ID":""#);
+            if let Some(process) = self.process {
+                let _ = write!(out, "{process}");
+            }
+            let _ = write!(out, r#"","ERROR":"{}""#, u8::from(self.error));
+        }
+        out.push('}');
+    }
+
+    fn write_change(&self, out: &mut String, zone: &mut Zone) {
         let _ = write!(out, r#""TIMESTAMP_X":"{}","EVENT_NAME":""#, zone.format(self.changed_at));
         push_escaped(out, &self.event);
         out.push_str(r#"","EVENT_DATA":"#);
@@ -88,14 +107,6 @@ impl Row {
             None => out.push_str(r#","EVENT_ADDITIONAL":false"#),
         }
         let _ = write!(out, r#","MESSAGE_ID":"{}""#, self.message);
-        if full {
-            out.push_str(r#","PROCESS_ID":""#);
-            if let Some(process) = self.process {
-                let _ = write!(out, "{process}");
-            }
-            let _ = write!(out, r#"","ERROR":"{}""#, u8::from(self.error));
-        }
-        out.push('}');
     }
 }
 
@@ -181,6 +192,7 @@ mod tests {
             message: Hex([0xab; 16]),
             event: "ON\"X\\".into(),
             data: "false".into(),
+            odd: false,
             user: Some(1),
             process: None,
             error: true,

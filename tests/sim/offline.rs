@@ -31,6 +31,17 @@ async fn a_row_looks_as_php_makes_it() {
 }
 
 #[tokio::test]
+async fn an_odd_row_shows_what_it_is_told_to() {
+    let site = Site::new().await;
+    site.deal(5, "");
+    assert_eq!(site.portal.emit_odd(r#""TIMESTAMP_X":"yesterday","EVENT_DATA":7"#, ""), 2);
+    let row = &site.ok("event.offline.get", json!({ "clear": 0 })).await["events"][1];
+    assert_eq!(*row, json!({ "ID": "2", "TIMESTAMP_X": "yesterday", "EVENT_DATA": 7 }));
+    let listed = site.ok("event.offline.list", json!({ "filter": { "ID": 2 } })).await;
+    assert_eq!(listed[0]["PROCESS_ID"].as_str().map(str::len), Some(32), "and its reservation to a list: {listed}");
+}
+
+#[tokio::test]
 async fn get_reserves_with_clear_0_and_deletes_by_default() {
     let site = Site::new().await;
     site.deals(3);

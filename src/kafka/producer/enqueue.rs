@@ -130,7 +130,7 @@ impl<'a> Enqueue<'a> {
         match failure {
             // Only this one: it is dealt with alone, and none of the later ones has to wait for it.
             Failure::TooLarge | Failure::Invalid => {}
-            Failure::Route => {
+            Failure::Route | Failure::Rules => {
                 self.barred.insert(&record.topic, failure);
             }
             Failure::Fatal => {

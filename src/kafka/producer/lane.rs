@@ -60,7 +60,7 @@ impl Lane {
             return;
         }
         // Without the right to an idempotent producer every new one breaks in the same way.
-        self.denied.store(Failure::of(fatal) == Failure::Route, SeqCst);
+        self.denied.store(matches!(Failure::of(fatal), Failure::Route | Failure::Rules), SeqCst);
         match Generation::create(&self.config, broken + 1, &self.shared) {
             Ok(generation) => {
                 *current = Some(generation);

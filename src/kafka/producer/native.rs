@@ -1,8 +1,9 @@
 //! One librdkafka producer and what it reports; replaced as a whole when it breaks.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{
             AtomicBool, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext,
+    ClientConfig, ClientContext, Message as _,
     config::RDKafkaLogLevel,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
     message::{Header, OwnedHeaders},
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     pub waiting: AtomicUsize,
     /// Told when a producer may have broken.
     pub suspicion: Notify,
+    /// By which code the rules of a topic have last refused what was sent.
+    rules: Mutex<BTreeMap<String, Code>>,
 }
 
 /// A producer with its number. The last one who lets go destroys it, on a thread of its own: that takes a while.
@@ -65,6 +68,7 @@ impl Shared {
             progress: Notify::new(),
             waiting: AtomicUsize::new(0),
             suspicion: Notify::new(),
+            rules: Mutex::default(),
         })
     }
 
@@ -74,8 +78,19 @@ impl Shared {
         match outcome {
             Ok(()) => self.pulse.acknowledged(),
             // A route or a record that is at fault says nothing about the broker.
-            Err(Failure::Route | Failure::TooLarge | Failure::Invalid) => {}
+            Err(Failure::Route | Failure::Rules | Failure::TooLarge | Failure::Invalid) => {}
             Err(_) => self.pulse.failed(),
+        }
+    }
+
+    /// By which code the rules of a topic have refused what was sent, since this was last asked.
+    pub fn broken_rule(&self, topic: &str) -> Option<Code> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).remove(topic)
+    }
+
+    fn breaks_rule(&self, topic: &str, error: &KafkaError) {
+        if let Some(code) = error.rdkafka_error_code() {
+            self.rules.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned(), code);
         }
     }
 }
@@ -153,6 +168,9 @@ impl ProducerContext for Reports {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(Failure::of(error)),
         };
+        if let (Err(Failure::Rules), Err((error, message))) = (outcome, result) {
+            self.shared.breaks_rule(message.topic(), error);
+        }
         if outcome == Err(Failure::Fatal) {
             // The error itself may be told later than the records that it fails.
             self.suspect.store(true, SeqCst);

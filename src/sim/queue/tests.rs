@@ -6,7 +6,7 @@ const P2: Hex = Hex([2; 16]);
 
 fn change(object: u64, at: i64) -> Change {
     let data = format!(r#"{{"FIELDS":{{"ID":"{object}"}}}}"#);
-    Change { event: "ONCRMDEALUPDATE".into(), data: data.into(), user: None, at }
+    Change { event: "ONCRMDEALUPDATE".into(), data: data.into(), odd: false, user: None, at }
 }
 
 fn get(limit: usize, by: Field) -> Get {
