@@ -37,6 +37,7 @@ use crate::{
         letters::Letters,
         trace::{Trace, TraceError},
     },
+    telemetry,
 };
 
 /// The span between looks for hidden reservations while a queue is idle.
@@ -258,6 +259,8 @@ impl App {
         }
         self.public.end().await;
         self.serving.shutdown().await;
+        // The last line is the one that says how it ended.
+        telemetry::sum_up();
         if let Some(broken) = broken {
             return Err(AppError::Broken(broken));
         }

@@ -6,13 +6,14 @@
 mod follow;
 mod line;
 mod repeats;
+mod rest;
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     collections::BTreeSet,
     io::{self, IsTerminal as _},
     panic::{self, PanicHookInfo},
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use tracing::Dispatch;
@@ -29,12 +30,14 @@ use tracing_subscriber::{
 use crate::config::process::{Format, Log, check_filter};
 use follow::Follow;
 use line::{Ending, Lines};
+use repeats::Repeats;
 
 /// Changes what is logged. Clones change the same.
 #[derive(Clone, Debug)]
 pub struct LogHandle {
     filter: reload::Handle<Follow, Registry>,
     format: Format,
+    repeats: Arc<Mutex<Repeats>>,
 }
 
 /// What is logged.
@@ -62,6 +65,13 @@ pub enum LogError {
 
 /// The log of this process, once it has begun.
 static RUNNING: OnceLock<LogHandle> = OnceLock::new();
+
+/// Tells how often each thing was left out that has not been told since, as [`LogHandle::sum_up`] does, if logging has begun.
+pub fn sum_up() {
+    if let Some(handle) = RUNNING.get() {
+        handle.sum_up();
+    }
+}
 
 /// Starts logging for the whole process; once.
 ///
@@ -109,17 +119,18 @@ where
     let (layer, filter) = reload::Layer::new(Follow::new(parse(&log.level)?, log.portals.iter().cloned()));
     let registry = tracing_subscriber::registry().with(layer);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let repeats = Arc::<Mutex<Repeats>>::default();
     let dispatch = match log.format {
         Format::Text => {
-            let format = Lines::new(format::format().with_ansi(ansi), Ending::Text);
+            let format = Lines::new(format::format().with_ansi(ansi), Ending::Text, repeats.clone());
             Dispatch::new(registry.with(lines.with_ansi(ansi).event_format(format)))
         }
         Format::Json => {
-            let format = Lines::new(format::format().json().flatten_event(true), Ending::Json);
+            let format = Lines::new(format::format().json().flatten_event(true), Ending::Json, repeats.clone());
             Dispatch::new(registry.with(lines.fmt_fields(JsonFields::new()).event_format(format)))
         }
     };
-    Ok((dispatch, LogHandle { filter, format: log.format }))
+    Ok((dispatch, LogHandle { filter, format: log.format, repeats }))
 }
 
 impl LogHandle {
@@ -138,6 +149,12 @@ impl LogHandle {
     /// [`LogError::Ended`]
     pub fn follow(&self, portals: BTreeSet<String>) -> Result<(), LogError> {
         self.filter.modify(|filter| filter.portals = portals).map_err(|_| LogError::Ended)
+    }
+
+    /// Tells how often each thing was left out that has not been told since: this is the end.
+    pub fn sum_up(&self) {
+        let left_out = self.repeats.lock().unwrap_or_else(PoisonError::into_inner).take_left_out();
+        rest::tell(left_out);
     }
 
     /// What is logged now.

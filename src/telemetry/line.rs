@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Write as _},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -18,7 +18,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::repeats::Repeats;
+use super::repeats::{Line, Repeats};
 
 /// The fields that say what a line is about. Others, counts and errors among them, differ between repetitions.
 const SUBJECT: [&str; 10] =
@@ -37,12 +37,12 @@ pub(super) enum Ending {
 pub(super) struct Lines<F> {
     format: F,
     ending: Ending,
-    repeats: Mutex<Repeats>,
+    repeats: Arc<Mutex<Repeats>>,
 }
 
 impl<F> Lines<F> {
-    pub fn new(format: F, ending: Ending) -> Self {
-        Self { format, ending, repeats: Mutex::default() }
+    pub fn new(format: F, ending: Ending, repeats: Arc<Mutex<Repeats>>) -> Self {
+        Self { format, ending, repeats }
     }
 
     /// How many lines of this kind were left out; `None` if this one is. Who asks for debug lines gets all of them, and an
@@ -52,13 +52,17 @@ impl<F> Lines<F> {
         if *event.metadata().level() > Level::INFO {
             return Some(0);
         }
-        let mut subject = Subject { by_row: *event.metadata().level() == Level::ERROR, ..Subject::default() };
+        let level = *event.metadata().level();
+        let mut subject = Subject { by_row: level == Level::ERROR, ..Subject::default() };
         event.record(&mut subject);
-        if subject.by_row && subject.counts_rows {
+        // What says how often something was left out is no repetition of anything.
+        if subject.by_row && subject.counts_rows || subject.counts_repeats {
             return Some(0);
         }
+        let Subject { fields, message, .. } = subject;
+        let text = fields.iter().fold(String::new(), |text, (name, value)| text + name + "=" + value + " ");
         let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-        repeats.admit(Instant::now(), event.metadata().callsite(), subject.text)
+        repeats.admit(Instant::now(), event.metadata().callsite(), text, || Line { level, message, fields })
     }
 }
 
@@ -90,20 +94,38 @@ where
 /// What a line is about.
 #[derive(Default)]
 struct Subject {
-    /// In words.
-    text: String,
+    /// The fields that say so, and their values.
+    fields: Vec<(&'static str, String)>,
+    /// The sentence.
+    message: String,
     /// One row is told from another.
     by_row: bool,
     /// It tells a number of rows.
     counts_rows: bool,
+    /// It tells how many lines were left out.
+    counts_repeats: bool,
 }
 
 impl Visit for Subject {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.counts_rows |= field.name() == "rows";
-        if SUBJECT.contains(&field.name()) || (self.by_row && ["row", "mark"].contains(&field.name())) {
-            // A value that cannot be shown tells nothing apart.
-            let _ = write!(self.text, "{}={value:?} ", field.name());
+        // A value that cannot be shown tells nothing apart.
+        let shown = || {
+            let mut text = String::new();
+            let _ = write!(text, "{value:?}");
+            text
+        };
+        match field.name() {
+            "message" => self.message = shown(),
+            "rows" => self.counts_rows = true,
+            "repeats" => self.counts_repeats = true,
+            name if SUBJECT.contains(&name) || (self.by_row && ["row", "mark"].contains(&name)) => {
+                self.fields.push((name, shown()));
+            }
+            _ => {}
         }
     }
 }

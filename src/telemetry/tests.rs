@@ -130,6 +130,57 @@ fn a_repetition_is_left_out_and_debug_lines_never_are() {
 }
 
 #[test]
+fn what_was_left_out_is_told_at_the_end_with_its_level_its_fields_and_its_number() {
+    for format in [Format::Text, Format::Json] {
+        let (page, dispatch, handle) = log("info", format, &[]);
+        let told = |words: &str| -> Vec<String> {
+            page.lines()
+                .into_iter()
+                .filter(|line| line.contains("left out until the end") && line.contains(words))
+                .collect()
+        };
+        tracing::dispatcher::with_default(&dispatch, || {
+            for n in 0..3 {
+                tracing::error!(portal = "a", code = "X", error = n, "a request failed");
+                tracing::warn!(portal = %"a", row = n, "rows wait");
+                tracing::debug!(portal = "a", "details");
+            }
+            tracing::warn!(portal = "b", "rows wait");
+            handle.sum_up();
+            handle.sum_up();
+        });
+        let (errors, warnings) = (told("a request failed"), told("rows wait"));
+        assert_eq!((errors.len(), warnings.len(), told("").len()), (1, 1, 2), "{:?}", page.lines());
+        if format == Format::Json {
+            let line: Value = serde_json::from_str(&errors[0]).expect("an object");
+            let fields = ["level", "portal", "code", "repeats"].map(|field| line[field].clone());
+            assert_eq!(fields, ["ERROR".into(), "a".into(), "X".into(), Value::from(2)], "{line}");
+            let line: Value = serde_json::from_str(&warnings[0]).expect("an object");
+            assert!(line["level"] == "WARN" && line["portal"] == "a" && line.get("code").is_none(), "{line}");
+        }
+    }
+}
+
+#[test]
+fn what_is_told_at_the_end_is_bounded_and_adds_up() {
+    let (page, dispatch, handle) = log("info", Format::Json, &[]);
+    tracing::dispatcher::with_default(&dispatch, || {
+        for n in 0..150 {
+            // The first ones twice more, the others once.
+            (0..if n < 50 { 3 } else { 2 }).for_each(|_| tracing::warn!(portal = n, "it fails"));
+        }
+        page.0.lock().expect("a page").clear();
+        handle.sum_up();
+    });
+    let lines: Vec<Value> = page.lines().iter().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let repeats = |line: &Value| line["repeats"].as_u64().expect("a number");
+    assert_eq!(lines.len(), 101);
+    assert!(lines[..50].iter().all(|line| repeats(line) == 2), "the worst first");
+    assert_eq!(lines.iter().map(repeats).sum::<u64>(), 200);
+    assert!(lines[100]["message"].as_str().is_some_and(|said| said.contains("50 more things")), "{}", lines[100]);
+}
+
+#[test]
 fn a_panic_is_one_more_object() {
     let (page, dispatch, handle) = log("info", Format::Json, &[]);
     let plain = panic::take_hook();

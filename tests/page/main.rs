@@ -9,7 +9,7 @@ use std::time::Duration;
 use b24kafka::sim::{Options, Portal, Sim};
 use browser::Browser;
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
-use support::bridge::Bridge;
+use support::{bridge::Bridge, disk::Disk};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A name that would be a script if anybody believed it.
@@ -23,6 +23,11 @@ struct Stage {
 
 impl Stage {
     async fn start(portals: usize) -> Self {
+        Self::start_on(portals, |_| None).await
+    }
+
+    /// With the registry on a disk, if there is one; the bridge is started with what that takes.
+    async fn start_on(portals: usize, disk: impl FnOnce(&Bridge) -> Option<Vec<String>>) -> Self {
         let sim = Sim::start(Options { portals, ..Options::default() }).await.expect("a simulator");
         let broker = MockCluster::new(1).expect("a mock broker");
         for topic in ["bitrix24.crm.deal", "bitrix24.other", "bitrix24.dead-letter"] {
@@ -35,7 +40,8 @@ impl Stage {
             broker.bootstrap_servers()
         ));
         tokio::task::block_in_place(|| {
-            bridge.start();
+            let prefix = disk(&bridge).unwrap_or_default();
+            bridge.start_under(&prefix);
             bridge.wait_ready();
         });
         Self { sim, broker, bridge }
@@ -48,6 +54,13 @@ impl Stage {
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.bridge.admin())
     }
+}
+
+/// What a browser shows of something the page has a name for, in the overview.
+async fn state_of(browser: &Browser, name: &str) -> String {
+    let script = "const name = [...document.querySelectorAll('#live dt')].find(dt => dt.textContent.trim() === '{}');\
+        return name ? name.nextElementSibling.innerText : ''";
+    browser.js(&script.replace("{}", name)).await.as_str().unwrap_or_default().to_owned()
 }
 
 fn deals(portal: &Portal, ids: std::ops::Range<u32>) {
@@ -91,6 +104,36 @@ async fn the_page_tells_the_truth_without_being_loaded_anew() {
 
     assert_eq!(browser.js("return window.kept").await, true, "nothing was loaded anew");
     assert!(stage.portal(1).ledger().entries().iter().any(|entry| entry.id == row));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_cannot_be_written_is_told_in_words_and_so_is_that_it_can_again() {
+    let mut disk = None;
+    let stage = Stage::start_on(1, |bridge| Some(disk.insert(Disk::under(&bridge.registry())).prefix())).await;
+    let disk = disk.expect("a disk");
+    println!("the registry is on {}", disk.name());
+    let portal = stage.portal(0);
+    let browser = Browser::open(1200, 1400).await;
+    browser.goto(&stage.url("/")).await;
+    browser.says("All is well.").await;
+    assert_eq!(state_of(&browser, "Registry").await, "can be written");
+    browser.js("window.kept = true").await;
+
+    disk.fill(stage.bridge.id());
+    portal.expire_tokens();
+    deals(&portal, 0..10);
+    browser.says("Warning: the registry cannot be written, so new tokens and portals are not kept: ").await;
+    assert_eq!(state_of(&browser, "Registry").await, "cannot be written");
+    let text = browser.text().await;
+    assert!(!text.contains("All is well."), "{text}");
+    browser.picture("overview-registry.png").await;
+
+    disk.free(stage.bridge.id());
+    browser.says("All is well.").await;
+    assert_eq!(state_of(&browser, "Registry").await, "can be written");
+    assert!(portal.wait_until_empty(PATIENCE).await, "its new token is stored and used");
+    assert_eq!(browser.js("return window.kept").await, true, "nothing was loaded anew");
     browser.close().await;
 }
 

@@ -9,6 +9,7 @@
 
 pub mod bridge;
 pub mod broker;
+pub mod disk;
 pub mod java;
 pub mod judge;
 pub mod mock;
