@@ -55,7 +55,7 @@ metrics! {
     dead_letters = "dead_letters_total": IntCounterVec ["reason": DeadLetter],
     /// Rows that were found in a reservation that nobody held.
     rows_recovered = "rows_recovered_total": IntCounter,
-    /// Rows that came without a usable ID, each time they came. Each is received once and goes to the dead letters.
+    /// Rows that came without a usable ID, each time they came. They go to the dead letters.
     rows_unreadable = "rows_unreadable_total": IntCounter,
     /// Rows that are taken in and neither acknowledged nor dead-lettered yet.
     rows_held = "rows_held": IntGauge,

@@ -67,6 +67,8 @@ pub struct Runner {
     rows: BTreeMap<RowId, Row>,
     /// The rows that have no name, if there ever was one.
     nameless: Option<Box<Shelf>>,
+    /// The last read may have left rows behind that it has not told of.
+    more: bool,
     recorder: Recorder,
     /// The place that the recorder knows.
     domain: Arc<str>,
@@ -120,6 +122,15 @@ enum Done {
 
 type Doing = Pin<Box<dyn Future<Output = Done> + Send>>;
 
+/// What the machine has asked for.
+struct Work {
+    doing: Doing,
+    /// Rows are handed to Kafka; otherwise the portal is called.
+    publishes: bool,
+    /// What is deleted at the portal comes with the answer, and nobody else has it then.
+    deletes: bool,
+}
+
 impl Runner {
     /// A queue that is not taken over yet.
     pub fn new(
@@ -136,6 +147,7 @@ impl Runner {
             queue: Queue::new(&Settings { poll_max, ..shared.settings }),
             rows: BTreeMap::new(),
             nameless: None,
+            more: false,
             recorder,
             // Nowhere yet: it follows before its first record.
             domain: Arc::default(),
@@ -170,7 +182,7 @@ impl Runner {
         let mut open = true;
         while !self.queue.is_drained() || self.owes() {
             if doing.is_none() {
-                doing = self.remove().or_else(|| if self.is_full() { None } else { next.take() });
+                doing = self.choose(&mut next);
             }
             let clock = self.clock;
             let deadline = self.queue.deadline();
@@ -199,7 +211,8 @@ impl Runner {
                 () = clock.sleep_until(deadline.unwrap_or_default()), if deadline.is_some() => Some(Input::Timer),
                 () = clock.sleep_until(beside.unwrap_or_default()), if beside.is_some() => None,
             };
-            if let Some(input) = input {
+            let more = std::mem::take(&mut self.more).then_some(Input::More);
+            for input in input.into_iter().chain(more) {
                 next = self.feed(input).or(next);
             }
             self.tend();
@@ -211,6 +224,8 @@ impl Runner {
         match done {
             Done::Delivered(reports) => Some(Input::Delivered(reports)),
             Done::Exchanged(answer, nameless) => {
+                // They are no rows to the machine, which takes a read of nothing but them for an idle one.
+                self.more = !nameless.is_empty() && matches!(answer.read, ReadAnswer::Reserved { .. });
                 self.shelve(nameless);
                 Some(Input::Exchanged(answer.map(|row| {
                     let received = receive(&row);
@@ -220,12 +235,12 @@ impl Runner {
                 })))
             }
             // Where they were there may be more, or what they stood before.
-            Done::Removed(removals) => self.removed(removals).then_some(Input::Resume),
+            Done::Removed(removals) => self.removed(removals).then_some(Input::More),
         }
     }
 
     /// One step of the machine, and all that it asks for.
-    fn feed(&mut self, input: Input) -> Option<Doing> {
+    fn feed(&mut self, input: Input) -> Option<Work> {
         let failed = match &input {
             Input::Delivered(reports) => failures(reports.iter().map(|(_, delivery)| delivery)),
             _ => Vec::new(),
@@ -278,34 +293,36 @@ impl Runner {
         self.actions = actions;
         self.update(now);
         if let Some(exchange) = exchange {
-            for id in exchange.clears.iter().flat_map(|clear| clear.ids.as_slice()) {
-                self.rows.remove(id);
-            }
-            self.ask(&exchange);
-            let (session, connector) = (self.session.clone(), self.connector.clone());
-            // Confirmations of a queue that is brought to rest read nothing.
-            let urgent = std::mem::take(&mut self.woken) || exchange.read.is_none();
-            let urgency = if urgent { Urgency::Woken } else { Urgency::Due };
-            return Some(Box::pin(async move {
-                let (answer, nameless) = session.exchange(&connector, &exchange, urgency).await;
-                Done::Exchanged(answer, nameless)
-            }));
+            return Some(self.ask(exchange));
         }
         if publications.is_empty() {
             return None;
         }
         self.follow();
-        Some(self.publish(&publications))
+        Some(Work { doing: self.publish(&publications), publishes: true, deletes: false })
     }
 
-    /// A request is sent; what it may bring is remembered for whoever asks.
-    fn ask(&mut self, exchange: &Exchange) {
+    /// A request is to be sent; what it may bring is remembered for whoever asks.
+    fn ask(&mut self, exchange: Exchange) -> Work {
+        for id in exchange.clears.iter().flat_map(|clear| clear.ids.as_slice()) {
+            self.rows.remove(id);
+        }
         let most = match exchange.read {
             Some(Read::Reserve { limit }) => usize::try_from(limit).unwrap_or(usize::MAX),
             Some(Read::Scan { pages, .. } | Read::List { pages, .. }) => usize::from(pages) * LIST_PAGE,
             None => usize::MAX,
         };
         self.asked = Some((unix_seconds(), most));
+        let (session, connector) = (self.session.clone(), self.connector.clone());
+        // Confirmations of a queue that is brought to rest read nothing.
+        let urgent = std::mem::take(&mut self.woken) || exchange.read.is_none();
+        let urgency = if urgent { Urgency::Woken } else { Urgency::Due };
+        let deletes = exchange.delete.is_some();
+        let doing = Box::pin(async move {
+            let (answer, nameless) = session.exchange(&connector, &exchange, urgency).await;
+            Done::Exchanged(answer, nameless)
+        });
+        Work { doing, publishes: false, deletes }
     }
 
     /// The request was answered, and its read has brought so many rows.

@@ -169,7 +169,7 @@ fn concerns(sight: &Sight, portals: &[&Seen]) -> Vec<String> {
     }
     let stuck = portals.iter().filter(|seen| seen.stuck).count();
     if stuck > 0 {
-        let why = "came without a usable ID: they are in the dead letters and cannot be removed at the portal";
+        let why = "came without a usable ID since the start: they are in the dead letters and could not be removed at the portal";
         warnings.push(format!("rows of {} {why}", some(stuck)));
     }
     if let Some(trouble) = &sight.registry {

@@ -2,6 +2,8 @@
 
 pub(super) mod answer;
 
+pub use self::answer::NO_USABLE_ROW;
+
 use std::fmt::Write as _;
 
 use serde::{Serialize, Serializer};

@@ -47,7 +47,10 @@ impl Recorder {
         content: &Malformed,
         refusal: Refusal,
     ) -> Record {
-        let key = format!("{}:{mark}", self.portal);
+        let key = match self.connector.as_str() {
+            "" => format!("{}:{mark}", self.portal),
+            connector => format!("{}:{connector}:{mark}", self.portal),
+        };
         let (headers, value) = self.malformed(&key, content, refusal);
         Record { topic: dead_letter_topic.to_owned(), key, value, headers, tombstone: false, alone: true }
     }

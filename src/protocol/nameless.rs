@@ -19,7 +19,8 @@ use super::{
 const LETTERS: usize = 100;
 /// Most rows that one request removes: each is a command of a `batch`.
 const REMOVALS: usize = 50;
-/// Rows that wait for anything, from which on the queue reads no more: they are in memory.
+/// Most rows that are worked on at once, since they are in memory. Beyond them, what is at the portal stays there for a later
+/// scan or listing, and nothing more is deleted that could bring such a row.
 pub const MOST: usize = 1000;
 /// Rows that are remembered as done with, so that one which the portal shows again is no news. What is forgotten makes
 /// another dead letter when it comes again.
@@ -43,6 +44,8 @@ struct Entry {
     hold: Hold,
     state: State,
     reason: Refusal,
+    /// How often its dead letter was produced without success.
+    failed: u32,
 }
 
 /// How a row has ended whose dead letter is in Kafka.
@@ -50,9 +53,11 @@ struct Entry {
 enum End {
     /// The portal said that it is removed.
     Removed,
+    /// It was not there any more when it was to be removed.
+    Elsewhere,
     /// Nothing names it at the portal.
     Nameless,
-    /// The portal said that it is removed, and showed it again.
+    /// The portal said that it is removed and showed it again, or does not remove it by its message.
     Deaf,
 }
 
@@ -110,15 +115,16 @@ impl Nameless {
             }
             return false;
         }
-        let published = self.done.contains_key(&mark);
-        let state = match hold {
-            _ if !published => State::Waiting,
+        let state = match (&hold, self.done.get(&mark)) {
+            (Hold::Gone, None) => State::Waiting,
+            (_, None) if self.rows.len() >= MOST => return false,
+            (_, None) => State::Waiting,
             // What did not remove it, or not for long, may do so now.
-            Hold::Reserved { .. } | Hold::Free { .. } => State::Published,
-            Hold::Nothing | Hold::Gone => return false,
+            (Hold::Reserved { .. } | Hold::Free { .. }, Some(end)) if *end != End::Deaf => State::Published,
+            _ => return false,
         };
-        self.rows.insert(mark, Entry { hold, state, reason: Refusal::MalformedRow });
-        !published
+        self.rows.insert(mark, Entry { hold, state, reason: Refusal::MalformedRow, failed: 0 });
+        state == State::Waiting
     }
 
     /// The dead letters that are to be produced now, each alone in its batch; their reports are awaited.
@@ -126,13 +132,18 @@ impl Nameless {
         if self.letters_at().is_none_or(|at| at > now) {
             return Vec::new();
         }
-        let waiting = self.rows.iter_mut().filter(|(_, entry)| entry.state == State::Waiting).take(LETTERS);
-        waiting
-            .map(|(mark, entry)| {
+        let mut waiting: Vec<(u32, Mark)> =
+            self.rows.iter().filter(|(_, e)| e.state == State::Waiting).map(|(mark, e)| (e.failed, *mark)).collect();
+        // Those that are refused again and again come last.
+        waiting.sort_unstable();
+        let mut letters = Vec::new();
+        for (_, mark) in waiting.into_iter().take(LETTERS) {
+            if let Some(entry) = self.rows.get_mut(&mark) {
                 entry.state = State::Sent;
-                (*mark, entry.reason)
-            })
-            .collect()
+                letters.push((mark, entry.reason));
+            }
+        }
+        letters
     }
 
     /// The reports of dead letters.
@@ -142,6 +153,7 @@ impl Nameless {
         for (mark, delivery) in reports {
             let Some(entry) = self.rows.get_mut(mark).filter(|entry| entry.state == State::Sent) else { continue };
             entry.state = State::Waiting;
+            entry.failed = entry.failed.saturating_add(1);
             match delivery {
                 Delivery::Acknowledged => {
                     entry.state = State::Published;
@@ -196,13 +208,18 @@ impl Nameless {
                 Removal::Done => {
                     self.rows.remove(mark);
                     // A clear is answered with yes whatever it names, and this row has come back after such a yes.
-                    let deaf = matches!(self.done.get(mark), Some(End::Removed | End::Deaf));
+                    let deaf = self.done.get(mark) == Some(&End::Removed);
                     self.remember(*mark, if deaf { End::Deaf } else { End::Removed });
                     events.push(if deaf { Event::Stuck(*mark) } else { Event::Removed(*mark) });
                 }
+                Removal::Elsewhere => {
+                    self.rows.remove(mark);
+                    self.remember(*mark, End::Elsewhere);
+                }
                 Removal::Impossible => {
-                    entry.state = State::Published;
-                    entry.hold = Hold::Nothing;
+                    self.rows.remove(mark);
+                    self.remember(*mark, End::Deaf);
+                    events.push(Event::Stuck(*mark));
                 }
                 Removal::Refused { retry_after } => {
                     entry.state = State::Published;
@@ -290,14 +307,19 @@ impl Nameless {
         self.rows.is_empty()
     }
 
-    /// Whether so many wait that the queue must read no more.
+    /// Whether so many have no copy but here that nothing more may be deleted.
     pub fn is_full(&self) -> bool {
-        self.rows.len() >= MOST
+        self.only_here() >= MOST
     }
 
-    /// Rows that are stuck at the portal as far as is known.
+    /// Whether a request to remove some is under way.
+    pub fn is_removing(&self) -> bool {
+        self.rows.values().any(|entry| entry.state == State::Removing)
+    }
+
+    /// Rows that could not be removed at the portal when they were to be; whether they are still there is not known.
     pub fn stuck(&self) -> usize {
-        self.done.values().filter(|end| **end != End::Removed).count()
+        self.done.values().filter(|end| matches!(end, End::Nameless | End::Deaf)).count()
     }
 
     /// Rows that nobody has but this process.

@@ -117,6 +117,7 @@ impl Queue {
                 self.route.cut();
                 self.idle.poll_now(now);
             }
+            Input::More => self.idle.poll_now(now),
             Input::Mode(mode) => self.change_mode(now, mode),
             Input::Timer => {}
             Input::Drain => {

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 use super::{
-    Doing, Done, Runner,
+    Doing, Done, Runner, Work,
     abandoned::Abandoned,
     letters::Letters,
     publishing::failures,
@@ -21,11 +21,17 @@ use crate::{
     },
 };
 
+/// What is told of a row that stays.
+pub(super) const STUCK: &str =
+    "a row without a usable id is in the dead letters and cannot be removed at the portal: nothing names it there";
+
 type Reports = Vec<(Mark, Delivery)>;
 
 /// The rows of one queue that have no name.
 pub(super) struct Shelf {
     machine: Nameless,
+    /// The last call of the queue was for them.
+    had_its_turn: bool,
     /// What the rows say whose dead letters are not acknowledged.
     contents: BTreeMap<Mark, Malformed>,
     /// Dead letters that are on their way.
@@ -44,6 +50,7 @@ impl Shelf {
     fn new(of: &Runner) -> Self {
         Self {
             machine: Nameless::default(),
+            had_its_turn: false,
             contents: BTreeMap::new(),
             publishing: None,
             session: of.session.clone(),
@@ -156,10 +163,7 @@ impl Shelf {
             }
             Event::LetterRefused(mark, reason) => self.tell_refused(mark, reason),
             Event::Removed(_) => self.metrics.rows_cleared.inc(),
-            Event::Stuck(mark) => tracing::error!(
-                %portal, connector, %mark,
-                "a row without a usable id is in the dead letters and cannot be removed at the portal: nothing names it there",
-            ),
+            Event::Stuck(mark) => tracing::error!(%portal, connector, %mark, "{STUCK}"),
         }
     }
 
@@ -219,12 +223,29 @@ impl Runner {
         self.update(now);
     }
 
-    /// The request that removes what is due. One call of a queue at a time: two `get`s at once could meet the same rows.
-    pub(super) fn remove(&mut self) -> Option<Doing> {
-        let rows = self.nameless.as_mut()?.machine.removals(self.clock.now());
+    /// What the queue does next. Rows go to Kafka first; removals take turns with the machine's own calls, one call of a queue
+    /// at a time, since two `get`s at once could meet the same rows.
+    pub(super) fn choose(&mut self, next: &mut Option<Work>) -> Option<Doing> {
+        let Some(shelf) = &mut self.nameless else { return next.take().map(|work| work.doing) };
+        let full = shelf.machine.is_full();
+        let turn = std::mem::replace(&mut shelf.had_its_turn, false);
+        let first = next.take_if(|work| work.publishes || (turn && !(full && work.deletes)));
+        if let Some(work) = first {
+            return Some(work.doing);
+        }
+        if let Some(removal) = self.remove() {
+            return Some(removal);
+        }
+        next.take_if(|work| !(full && work.deletes)).map(|work| work.doing)
+    }
+
+    fn remove(&mut self) -> Option<Doing> {
+        let shelf = self.nameless.as_mut()?;
+        let rows = shelf.machine.removals(self.clock.now());
         if rows.is_empty() {
             return None;
         }
+        shelf.had_its_turn = true;
         let (session, connector) = (self.session.clone(), self.connector.clone());
         Some(Box::pin(async move { Done::Removed(session.remove(&connector, rows).await) }))
     }
@@ -233,11 +254,6 @@ impl Runner {
     pub(super) fn beside(&self, busy: bool) -> Option<Millis> {
         let machine = &self.nameless.as_ref()?.machine;
         if busy { machine.letters_at() } else { machine.deadline() }
-    }
-
-    /// Whether so many of them wait that nothing more is to be read.
-    pub(super) fn is_full(&self) -> bool {
-        self.nameless.as_ref().is_some_and(|shelf| shelf.machine.is_full())
     }
 
     /// Whether any of them is not done with.

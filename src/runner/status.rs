@@ -122,7 +122,7 @@ impl Status {
         self.closed.store(!queue.leaves_published_rows(), Relaxed);
         self.wake_ups.store(queue.wake_ups() as u8, Relaxed);
         let deadline = queue.deadline();
-        let step = if queue.on_its_way().is_some() {
+        let step = if queue.on_its_way().is_some() || nameless.is_some_and(Nameless::is_removing) {
             Step::Answer
         } else if queue.ledger().awaits_reports() {
             Step::Acknowledgements

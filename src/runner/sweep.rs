@@ -75,7 +75,7 @@ impl Sweep<'_> {
                     break;
                 }
             };
-            let any = !nameless.is_empty();
+            let (any, before) = (!nameless.is_empty(), swept.swept);
             self.nameless(nameless, &mut swept).await;
             let found: Vec<(ProcessId, Row)> = match answer {
                 ReadAnswer::Reserved { process: Some(process), rows, .. } => {
@@ -83,7 +83,11 @@ impl Sweep<'_> {
                 }
                 ReadAnswer::Reserved { .. } => Vec::new(),
                 ReadAnswer::Listed { rows, more } => {
-                    reserved = rows.last().filter(|_| more).map(|(_, row)| Some(row.id));
+                    // Where rows without a name are gone, those behind them may be seen now.
+                    let again = rows.is_empty() && more && swept.swept > before;
+                    if !again {
+                        reserved = rows.last().filter(|_| more).map(|(_, row)| Some(row.id));
+                    }
                     if rows.is_empty() {
                         continue;
                     }

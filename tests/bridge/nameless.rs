@@ -220,7 +220,7 @@ async fn what_nothing_names_is_told_once_in_each_life_and_stays_at_the_portal() 
         let seen = running.portal(&portal, |seen| seen["rows_stuck"] == 3).await;
         assert!(seen["rows_unreadable"].as_u64() >= Some(3), "{seen}");
         let health = healthy(&running).await;
-        assert!(health["warnings"].to_string().contains("cannot be removed at the portal"), "{health}");
+        assert!(health["warnings"].to_string().contains("could not be removed at the portal"), "{health}");
         assert_eq!(portal.counts().reserved, 3);
         running.until(|| portal.requests().faults.get("lost-answer") == Some(&life)).await;
         let before = portal.requests().calls["event.offline.list"];
@@ -250,7 +250,7 @@ async fn a_page_of_nothing_but_them_does_not_end_a_listing() {
         let portal = stage.portal(0);
         portal.set_feature(RESERVATIONS, !conditional);
         portal.hide_ids(Some(NAMELESS));
-        for n in 0..450 {
+        for n in 0..170 {
             portal.emit(NAMELESS, &format!(r#"{{"FIELDS_AFTER":{{"ID":"{n}"}}}}"#), "");
         }
         for n in 0..20 {

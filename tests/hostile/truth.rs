@@ -90,6 +90,12 @@ pub fn check_exchange(exchange: &Exchange, body: &[u8], outcome: &Result<Exchang
         (ReadAnswer::Free { rows, more, young, .. }, Some(Read::List { before, pages, .. })) => {
             free::check(result, (before, usize::from(pages)), (rows, *more, young), &shown);
         }
+        (ReadAnswer::Refused { .. }, Some(Read::List { .. } | Read::Scan { .. }))
+            if exchanged.trouble.as_ref().is_some_and(|trouble| &*trouble.code == "NO_USABLE_ROW") =>
+        {
+            let page = elements(&result["page0"]).unwrap_or_else(|| panic!("no list: {}", shown()));
+            assert!(!page.is_empty(), "there is an end: {}", shown());
+        }
         (ReadAnswer::Refused { .. }, Some(Read::List { pages, .. })) => {
             assert!(!errors["page0"].is_null() || !errors[format!("page{pages}")].is_null(), "{}", shown());
         }

@@ -280,7 +280,8 @@ fn of_the_process(portal: &mut Portal, dice: &mut Dice) -> Result<(), Broken> {
     }
     let (kind, input) = match dice.of(6) {
         0 => ("wakes", Input::Wake),
-        1 | 2 => ("resumes", Input::Resume),
+        1 => ("resumes", Input::Resume),
+        2 => ("may have more", Input::More),
         3 if dice.of(2) == 0 => {
             portal.note("drains", None, "");
             return (0..portal.queues()).try_for_each(|queue| portal.apply(queue, |world, _| world.feed(Input::Drain)));

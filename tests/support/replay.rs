@@ -204,6 +204,7 @@ fn input_kind(input: &Input) -> &'static str {
         Input::Wake => "wake",
         Input::WakeUps(_) => "wake-ups",
         Input::Resume => "resume",
+        Input::More => "more",
         Input::Mode(_) => "mode",
         Input::Timer => "timer",
         Input::Drain => "drain",

@@ -25,7 +25,9 @@ use crate::{
 };
 
 /// A full page without a row to go on behind: asking for what comes next would ask for the same page for ever.
-const NO_USABLE_ROW: &str = "NO_USABLE_ROW";
+pub const NO_USABLE_ROW: &str = "NO_USABLE_ROW";
+/// How long it takes until such a page is asked for again: meanwhile its rows may be removed.
+const STILL: Millis = Millis::secs(5);
 
 /// Reads the answer to `exchange`.
 pub(in crate::bitrix) fn read(exchange: &Exchange, answered: &Answered) -> Result<Exchanged, CallError> {
@@ -55,7 +57,16 @@ pub(in crate::bitrix) fn read(exchange: &Exchange, answered: &Answered) -> Resul
 }
 
 fn split(read: Result<ReadAnswer<Row>, CallError>) -> (ReadAnswer<Row>, Option<CallError>) {
-    read.map_or_else(|error| (error.read(), Some(error)), |answer| (answer, None))
+    match read {
+        Ok(answer) => (answer, None),
+        Err(error) if &*error.code == NO_USABLE_ROW => (stands_still(), Some(error)),
+        Err(error) => (error.read(), Some(error)),
+    }
+}
+
+/// A listing changes nothing, and this one leads nowhere until rows are gone: it rests, and the other calls do not.
+fn stands_still() -> ReadAnswer<Row> {
+    ReadAnswer::Refused { retry_after: Some(STILL), smaller: true }
 }
 
 /// How a reserved row without a name is taken hold of.
@@ -63,8 +74,9 @@ fn reserved(raw: &RawRow<'_>, process: &ProcessId, messages: &Messages) -> Hold 
     messages.only(raw).map_or(Hold::Nothing, |message| Hold::Reserved { process: process.clone(), message })
 }
 
-/// How often each message comes in one list of rows; nothing if a row of it may be of any message.
-struct Messages(BTreeMap<MessageId, usize>);
+/// How often each message comes in one list of rows, within one reservation: it may be in several. Nothing if a row of the
+/// list may be of any message.
+struct Messages(BTreeMap<(Option<ProcessId>, MessageId), usize>);
 
 impl Messages {
     fn of(rows: &[RawRow<'_>]) -> Self {
@@ -72,15 +84,18 @@ impl Messages {
         if rows.iter().any(RawRow::has_two_messages) {
             return Self(messages);
         }
-        for message in rows.iter().filter_map(RawRow::message) {
-            *messages.entry(message).or_default() += 1;
+        for row in rows {
+            if let Some(message) = row.message() {
+                *messages.entry((row.process(), message)).or_default() += 1;
+            }
         }
         Self(messages)
     }
 
     /// The row's message, if no other row of the list has it: only then it can stand for the row.
     fn only(&self, raw: &RawRow<'_>) -> Option<MessageId> {
-        raw.message().filter(|message| self.0.get(message) == Some(&1))
+        let message = raw.message()?;
+        (self.0.get(&(raw.process(), message.clone())) == Some(&1)).then_some(message)
     }
 }
 
@@ -202,8 +217,7 @@ impl<'a> Reader<'a> {
         }
         if more && found.is_empty() {
             // Nothing to go on from: asking for what is behind the last row would ask the same for ever.
-            let error = CallError::unknown(NO_USABLE_ROW);
-            return (error.read(), Some(error));
+            return (stands_still(), Some(CallError::unknown(NO_USABLE_ROW)));
         }
         found.sort_by_key(|(_, row)| row.id);
         found.dedup_by_key(|(_, row)| row.id);

@@ -97,17 +97,18 @@ pub fn nameless(raw: &RawRow<'_>, place: &str, hold: Hold, whole: Option<&str>) 
     let whole = whole.unwrap_or("{}");
     let mut digest = Sha256::new();
     let fields = [raw.timestamp_x, raw.event_name, raw.event_data, raw.event_additional, raw.message_id];
-    let said = fields.iter().any(|field| !field.is_empty());
-    // What has none of the columns is what it is as a whole.
+    // What has none of the columns is what it is as a whole. A digest is shown, so there is no secret in what it is made of.
     let alone = [whole];
-    for part in std::iter::once(&place).chain(if said { &fields[..] } else { &alone }) {
+    let said: &[&str] = if fields.iter().any(|field| !field.is_empty()) { &fields } else { &alone };
+    for part in std::iter::once(place.into()).chain(said.iter().map(|part| redact(part))) {
         digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part);
+        digest.update(part.as_bytes());
     }
     let mark = digest.finalize().iter().take(16).fold(0, |mark, byte| mark << 8 | u128::from(*byte));
-    let detail = match raw.id() {
-        None => "ID is no positive number",
-        Some(_) => "PROCESS_ID is neither a text nor a whole number",
+    let detail = match (raw.id(), &hold) {
+        (None, _) => "ID is no positive number",
+        (Some(_), Hold::Gone) => "it had no ID until it was removed",
+        (Some(_), _) => "PROCESS_ID is neither a text nor a whole number",
     };
     let content = Malformed { detail: detail.into(), changed_at: raw.changed_at(), raw: redact(whole) };
     NamelessRow { mark: Mark(mark), hold, content }

@@ -36,7 +36,8 @@ pub struct PortalView {
     pub unbound: Vec<UnboundView>,
     /// Rows that came without a usable ID since the start, each time they came: each goes to the dead letters.
     pub rows_unreadable: u64,
-    /// How many of them are in the dead letters and stay at the portal, since nothing else names them there.
+    /// How many of them, since the start, are in the dead letters and could not be removed at the portal, since nothing else
+    /// names them there.
     pub rows_stuck: u64,
     /// Its queues.
     pub queues: Vec<QueueView>,

@@ -81,12 +81,11 @@ fn a_portal_that_says_yes_and_shows_the_row_again_is_not_asked_without_end() {
     acknowledged(&mut nameless, mark(1));
     nameless.removals(Millis(0));
     nameless.removed(Millis(0), &[(mark(1), Removal::Done)]);
-    for _ in 0..2 {
-        assert!(!nameless.found(mark(1), reserved()), "no second dead letter");
-        assert_eq!(nameless.removals(Millis(0)).len(), 1, "one try each time that it is shown");
-        assert_eq!(nameless.removed(Millis(0), &[(mark(1), Removal::Done)]), [Event::Stuck(mark(1))]);
-        assert!(nameless.is_empty() && nameless.stuck() == 1);
-    }
+    assert!(!nameless.found(mark(1), reserved()), "no second dead letter");
+    assert_eq!(nameless.removals(Millis(0)).len(), 1, "one more try");
+    assert_eq!(nameless.removed(Millis(0), &[(mark(1), Removal::Done)]), [Event::Stuck(mark(1))]);
+    assert!(nameless.is_empty() && nameless.stuck() == 1);
+    assert!(!nameless.found(mark(1), reserved()) && nameless.is_empty(), "told once, and no third try");
 }
 
 #[test]
@@ -104,6 +103,53 @@ fn a_removal_that_fails_is_tried_again_later_and_an_impossible_one_is_not() {
     nameless.removals(Millis::secs(60));
     assert_eq!(nameless.removed(Millis::secs(60), &[(mark(1), Removal::Impossible)]), [Event::Stuck(mark(1))]);
     assert!(nameless.is_empty() && nameless.deadline().is_none());
+}
+
+#[test]
+fn what_is_elsewhere_when_it_is_to_be_removed_is_neither_removed_nor_stuck() {
+    let mut nameless = Nameless::default();
+    nameless.found(mark(1), free(5));
+    acknowledged(&mut nameless, mark(1));
+    for _ in 0..2 {
+        assert_eq!(nameless.removals(Millis(0)).len(), 1);
+        assert!(nameless.removed(Millis(0), &[(mark(1), Removal::Elsewhere)]).is_empty());
+        assert!(nameless.is_empty() && nameless.stuck() == 0);
+        assert!(!nameless.found(mark(1), free(9)), "as it was before: Kafka has its dead letter");
+    }
+    nameless.removals(Millis(0));
+    assert_eq!(nameless.removed(Millis(0), &[(mark(1), Removal::Done)]), [Event::Removed(mark(1))]);
+}
+
+#[test]
+fn refused_letters_do_not_keep_others_waiting() {
+    let mut nameless = Nameless::default();
+    for n in 0..LETTERS as u128 + 50 {
+        nameless.found(mark(n), reserved());
+    }
+    let refused: Vec<_> = nameless
+        .letters(Millis(0))
+        .iter()
+        .map(|(mark, _)| (*mark, Delivery::Refused(Refusal::InvalidRecord)))
+        .collect();
+    assert_eq!(refused.len(), LETTERS);
+    nameless.delivered(Millis(0), &refused);
+    let next = nameless.letters(Millis::secs(60));
+    assert!(next.iter().take(50).all(|(mark, _)| mark.0 >= LETTERS as u128), "{next:?}");
+}
+
+#[test]
+fn rows_beyond_the_limit_stay_at_the_portal_and_those_that_are_nowhere_else_do_not() {
+    let mut nameless = Nameless::default();
+    for n in 0..MOST as u128 {
+        assert!(nameless.found(mark(n), reserved()));
+    }
+    let more = mark(MOST as u128);
+    assert!(!nameless.found(more, reserved()) && nameless.len() == MOST);
+    assert!(nameless.found(more, Hold::Gone) && !nameless.is_full());
+    for n in 0..MOST as u128 {
+        nameless.found(mark(2 * MOST as u128 + n), Hold::Gone);
+    }
+    assert!(nameless.is_full());
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub enum Input {
     WakeUps(Option<Millis>),
     /// What kept the queue from working is over: an operator or a callback says so.
     Resume,
+    /// There are, or may be, more rows than the last read has told of, since it met some that have no name.
+    More,
     /// The portal's plan asks for this mode from now on. Whatever is under way is brought to its end.
     Mode(Mode),
     /// Time has passed.

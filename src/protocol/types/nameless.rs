@@ -70,8 +70,10 @@ pub struct NamelessRow {
 /// What is known of the removal of such a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Removal {
-    /// It is not there any more, or not as it was.
+    /// It is removed.
     Done,
+    /// It is not there any more, or not as it was: somebody else has removed it, or it has changed and is shown again.
+    Elsewhere,
     /// It cannot be removed in this way, now or later.
     Impossible,
     /// It was certainly not removed.

@@ -9,6 +9,7 @@ use crate::{
         client::Access,
         error::{CallError, Trouble},
         errors::ErrorRead,
+        exchange::NO_USABLE_ROW,
     },
     protocol::{
         exchange::{Answer, Cleared, Deleted, Exchange, Read, ReadAnswer},
@@ -86,6 +87,10 @@ impl Session {
         self.came(connector, exchanged.nameless.len());
         match exchanged.trouble {
             None => Ok((exchanged.answer.read, exchanged.nameless)),
+            // There is more, and it is behind these.
+            Some(trouble) if &*trouble.code == NO_USABLE_ROW => {
+                Ok((ReadAnswer::Listed { rows: Vec::new(), more: true }, exchanged.nameless))
+            }
             // The token expired between two commands: the next call refreshes it.
             Some(trouble) if matches!(trouble.trouble, Trouble::Unauthorized { .. }) => Err(trouble.to_string()),
             Some(trouble) => {

@@ -8,7 +8,7 @@ use crate::{
         nameless::{Event, Nameless},
         types::{Malformed, Mark, NamelessRow},
     },
-    runner::{clock::Clock, publishing::failures},
+    runner::{clock::Clock, nameless::STUCK, publishing::failures},
 };
 
 impl Sweep<'_> {
@@ -39,6 +39,7 @@ impl Sweep<'_> {
             }
             let reports: Vec<_> = due.iter().map(|(mark, _)| *mark).zip(deliveries).collect();
             for event in machine.delivered(clock.now(), &reports) {
+                self.tell(&event);
                 if let Event::Settled(_, reason) = event {
                     // Counted as received only now, like any other row of a sweep.
                     metrics.flow(|m| {
@@ -57,15 +58,31 @@ impl Sweep<'_> {
                 break;
             }
             let removals = self.session.remove(self.connector, due).await;
-            let removed = machine.removed(clock.now(), &removals.outcomes);
-            let removed = removed.iter().filter(|event| matches!(event, Event::Removed(_))).count() as u64;
+            let events = machine.removed(clock.now(), &removals.outcomes);
+            events.iter().for_each(|event| self.tell(event));
+            let removed = events.iter().filter(|event| matches!(event, Event::Removed(_))).count() as u64;
             self.shared.metrics.rows_cleared.inc_by(removed);
             swept.swept += removed;
         }
+        let unconfirmed = (machine.len() + machine.stuck()) as u64 - held;
         swept.held += held;
-        swept.unconfirmed += machine.len() as u64 - held;
+        swept.unconfirmed += unconfirmed;
         if held > 0 {
             swept.trouble = Some("Kafka has not taken every row".to_owned());
+        } else if unconfirmed > 0 {
+            swept.trouble = Some("the portal has not confirmed that every row is removed".to_owned());
+        }
+    }
+
+    fn tell(&self, event: &Event) {
+        let (portal, connector) = (self.session.portal(), self.connector.as_str());
+        match event {
+            Event::Stuck(mark) => tracing::error!(%portal, connector, %mark, "{STUCK}"),
+            Event::LetterRefused(mark, reason) => tracing::error!(
+                %portal, connector, %mark, topic = &*self.shared.dead_letter_topic, reason = reason.as_str(),
+                "the dead-letter topic refuses a dead letter; its row stays at the portal until the topic takes it",
+            ),
+            Event::Settled(..) | Event::Removed(_) => {}
         }
     }
 }

@@ -123,8 +123,8 @@ impl Reader<'_> {
                 run.rows.push(row);
                 continue;
             }
-            run.ended = !run.rows.is_empty();
-            // A young one is an old one soon.
+            // No deletion names young rows, so their run may go on. A young one itself is an old one soon.
+            run.ended = matches!(age, Age::Old(_)) && !run.rows.is_empty();
             if let Age::Old(before) = age {
                 let message = messages.only(raw).filter(|_| raw.is_free() && raw.changed_at().is_some());
                 let hold = message.map_or(Hold::Nothing, |message| Hold::Free { message, before });

@@ -76,10 +76,10 @@ impl Reader<'_> {
         };
         match rows.rows.as_slice() {
             // It has gone, or has changed and is listed again.
-            [] => Some(Removal::Done),
+            [] => Some(Removal::Elsewhere),
             [row] if row.message().as_ref() == Some(message) => {
                 let now = nameless(row, "", Hold::Nothing, self.elements(&page_key(n), false).first().copied()).mark;
-                (now != mark).then_some(Removal::Done)
+                (now != mark).then_some(Removal::Elsewhere)
             }
             // The portal does not heed the condition, and would not heed it in a deletion.
             _ => Some(Removal::Impossible),
@@ -108,6 +108,6 @@ impl Reader<'_> {
         let whole = self.elements(key, true);
         let gone = |(n, raw)| nameless(raw, "", Hold::Gone, whole.get(n).copied());
         brought.extend(events.rows.iter().enumerate().map(gone));
-        Ok(Removal::Done)
+        Ok(if events.rows.is_empty() { Removal::Elsewhere } else { Removal::Done })
     }
 }

@@ -159,7 +159,7 @@ fn free_rows_are_not_recovered_and_no_scan_goes_in_circles() {
     assert_eq!(ids(&batch(&scan(1), &result, "[]").answer.read), [2]);
     let result = format!(r#"{{"page0":{}}}"#, rows(1..=50, ""));
     let exchanged = batch(&scan(1), &result, "[]");
-    assert_eq!(exchanged.answer.read, ReadAnswer::Unknown);
+    assert_eq!(exchanged.answer.read, ReadAnswer::Refused { retry_after: Some(STILL), smaller: true });
     assert_eq!(&*exchanged.trouble.expect("trouble").code, "NO_USABLE_ROW");
 }
 

@@ -46,8 +46,12 @@ fn a_row_is_there_as_it_was_or_it_is_not_touched() {
     };
     assert_eq!(look(&format!("[{was}]"), "[]"), [None]);
     assert_eq!(look(&format!("[{with_id}]"), "[]"), [None], "it says the same");
-    assert_eq!(look("[]", "[]"), [Some(Removal::Done)], "it is gone");
-    assert_eq!(look(&format!("[{}]", row(MESSAGE, "15:01")), "[]"), [Some(Removal::Done)], "it is another one now");
+    assert_eq!(look("[]", "[]"), [Some(Removal::Elsewhere)], "it is gone");
+    assert_eq!(
+        look(&format!("[{}]", row(MESSAGE, "15:01")), "[]"),
+        [Some(Removal::Elsewhere)],
+        "it is another one now"
+    );
     for odd in [format!("[{}]", row(OTHER, "15:00")), format!("[{was},{was}]"), "[{}]".to_owned()] {
         assert_eq!(look(&odd, "[]"), [Some(Removal::Impossible)], "the condition is not heeded: {odd}");
     }
@@ -69,6 +73,8 @@ fn a_removal_is_done_with_what_it_brought_refused_impossible_or_unknown() {
     assert_eq!((brought.mark, &brought.hold), (mark(&gone), &Hold::Gone));
     assert!(brought.content.raw.contains(MESSAGE) && brought.content.changed_at.is_some());
     assert_eq!(done.operating[0].method, "event.offline.get");
+    let nothing = remove(r#"{"r0":true,"gone1":{"process_id":null,"events":[]}}"#, "[]");
+    assert_eq!((nothing.outcomes[1], nothing.brought.len()), (Removal::Elsewhere, 0));
     let unknown = remove("[]", "[]");
     assert_eq!(unknown.outcomes, [Removal::Unknown, Removal::Unknown]);
     for odd in [r#"{"gone1":{"events":true}}"#, r#"{"gone1":true}"#, r#"{"gone1":{"events":[]},"gone1":{"events":[]}}"#]
