@@ -187,6 +187,7 @@ impl App {
             clock,
             trace: trace.clone(),
             gate: Arc::new(Gate::new(config.fetch.concurrency)),
+            probes: patience.probes,
         };
         let parts = Arc::new(Parts {
             shared,

@@ -43,6 +43,7 @@ use letters::Letters;
 use nameless::Shelf;
 use publishing::{Tally, failures, receive, record};
 use session::{Removals, Session};
+use standing::Probes;
 use status::{LastRead, Status};
 use trace::{Trace, Tracer};
 
@@ -111,6 +112,8 @@ pub struct Shared {
     pub trace: Option<Trace>,
     /// Who may call a portal now.
     pub gate: Arc<Gate>,
+    /// When a parked portal is tried again.
+    pub probes: Probes,
 }
 
 /// What has been finished.

@@ -18,7 +18,7 @@ use crate::{
     },
     metrics::Metrics,
     registry::{PortalRecord, RefusedFile, Registry, RegistryError},
-    runner::{Shared, clock::Clock, gate::Gate},
+    runner::{Shared, clock::Clock, gate::Gate, standing::Probes},
 };
 
 /// One thing that was looked at.
@@ -129,6 +129,7 @@ async fn portals(
         clock: Clock::new(),
         trace: None,
         gate: Arc::new(Gate::new(config.fetch.concurrency)),
+        probes: Probes::default(),
     };
     let parts = Arc::new(Parts {
         shared,

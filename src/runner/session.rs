@@ -110,7 +110,7 @@ impl Session {
             domain,
             client,
             tokens,
-            standing: Standing::new(),
+            standing: Standing::new(shared.probes),
             licence: Licence::new(open),
             plan: tokio::sync::Mutex::default(),
             bucket,

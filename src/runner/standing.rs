@@ -13,12 +13,26 @@ use crate::{
     protocol::{pace::Backoff, types::Millis},
 };
 
-/// First wait before a parked portal is tried again.
-const PROBE_FIRST: Millis = Millis::secs(60);
-/// Longest wait before a parked portal is tried again.
-const PROBE_CAP: Millis = Millis::secs(3600);
+/// First and longest wait before a parked portal is tried again.
+const PROBES: (Millis, Millis) = (Millis::secs(60), Millis::secs(3600));
 /// How many different troubles in a row are remembered; older ones are in the log.
 const TROUBLES: usize = 5;
+
+/// When a parked portal is tried again: with waits that double.
+#[derive(Clone, Copy, Debug)]
+pub struct Probes {
+    /// The first wait.
+    pub first: Millis,
+    /// The longest one.
+    pub longest: Millis,
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        let (first, longest) = PROBES;
+        Self { first, longest }
+    }
+}
 
 /// Why a portal is parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,15 +135,9 @@ pub struct Standing {
     resumed: Notify,
 }
 
-impl Default for Standing {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Standing {
     /// Not served yet.
-    pub fn new() -> Self {
+    pub fn new(probes: Probes) -> Self {
         let seen = Snapshot {
             state: PortalState::Starting,
             reason: None,
@@ -140,7 +148,7 @@ impl Standing {
         let inner = Mutex::new(Inner {
             seen,
             troubles: Vec::new(),
-            probe: Backoff::new(PROBE_FIRST, PROBE_CAP),
+            probe: Backoff::new(probes.first, probes.longest),
             settled: false,
         });
         Self { inner, again: Notify::new(), resumed: Notify::new() }
@@ -218,7 +226,7 @@ impl Standing {
             inner.seen.reason = Some(reason);
         }
         inner.trouble(error);
-        let wait = inner.probe.until().map_or(PROBE_FIRST, |until| until.since(now));
+        let wait = inner.probe.until().map_or(PROBES.0, |until| until.since(now));
         (wait, news)
     }
 
@@ -282,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_parked_portal_is_tried_again_more_and_more_slowly() {
-        let standing = Standing::new();
+        let standing = Standing::new(Probes::default());
         let mut now = Millis(0);
         let mut waits = Vec::new();
         for _ in 0..8 {
@@ -297,8 +305,8 @@ mod tests {
 
     #[test]
     fn queues_that_meet_the_same_refusal_are_one_probe() {
-        let standing = Standing::new();
-        assert_eq!(standing.park(Millis(0), Reason::Deleted, "x".into()), (PROBE_FIRST, true));
+        let standing = Standing::new(Probes::default());
+        assert_eq!(standing.park(Millis(0), Reason::Deleted, "x".into()), (PROBES.0, true));
         assert_eq!(standing.park(Millis(5), Reason::Deleted, "x".into()), (Millis(59_995), false));
     }
 
@@ -307,7 +315,7 @@ mod tests {
         for (decide, state) in
             [(Standing::hold as fn(&Standing), PortalState::Parked), (Standing::remove, PortalState::Removed)]
         {
-            let standing = Standing::new();
+            let standing = Standing::new(Probes::default());
             standing.served();
             decide(&standing);
             let decided = standing.snapshot();
@@ -322,7 +330,7 @@ mod tests {
 
     #[test]
     fn the_last_troubles_are_remembered_and_repetitions_are_counted() {
-        let standing = Standing::new();
+        let standing = Standing::new(Probes::default());
         for n in 0..8 {
             standing.failed(format!("trouble {}", n / 2));
         }
@@ -338,7 +346,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_of_no_use_unparks_and_is_no_success() {
-        let standing = Standing::new();
+        let standing = Standing::new(Probes::default());
         standing.park(Millis(0), Reason::Blocked, "x".into());
         standing.useless("of no use");
         let seen = standing.snapshot();
@@ -351,7 +359,7 @@ mod tests {
 
     #[test]
     fn success_unparks() {
-        let standing = Standing::new();
+        let standing = Standing::new(Probes::default());
         standing.park(Millis(0), Reason::Blocked, "x".into());
         assert!(standing.served());
         assert!(!standing.served());
