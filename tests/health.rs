@@ -5,13 +5,13 @@ mod support;
 use std::time::{Duration, Instant};
 
 use b24kafka::{
-    app::{App, patience::Patience},
+    app::{App, AppError, patience::Patience},
     config::Config,
     sim::{Fault, Options as SimOptions, Sim, Trouble},
 };
 use support::{
     bridge::Bridge,
-    broker::{Cluster, Options},
+    broker::{Broker, Cluster, Options},
 };
 
 /// Only there to stop hangs.
@@ -160,6 +160,45 @@ async fn the_statistics_of_the_brokers_reach_the_metrics() {
     });
 }
 
+/// A bridge within this process that calls work late after seconds, since nobody waits for minutes here, and two portals.
+struct Impatient {
+    sim: Sim,
+    admin: std::net::SocketAddr,
+    stop: tokio::sync::oneshot::Sender<()>,
+    ended: tokio::task::JoinHandle<Result<(), AppError>>,
+    _registry: tempfile::TempDir,
+}
+
+impl Impatient {
+    /// `kafka` is the end of `[kafka]`.
+    async fn start(bootstrap: &str, kafka: &str) -> Self {
+        let sim = Sim::start(SimOptions { portals: 2, ..SimOptions::default() }).await.expect("a simulator");
+        let registry = tempfile::tempdir().expect("a directory");
+        let text = format!(
+            "{}\n[fetch]\npoll_min = \"100ms\"\npoll_max = \"1s\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n[registry]\npath = {:?}\n[kafka]\nbootstrap_servers = \"{bootstrap}\"\n\
+             message_timeout = \"5s\"\npartitions = 1\nreplication_factor = 1\n{kafka}\n",
+            sim.configuration("unlimited", usize::MAX),
+            registry.path().join("registry"),
+        );
+        let config = Config::parse(std::path::Path::new("test"), &text, std::iter::empty()).expect("a configuration");
+        let patience = Patience { held: 3.0, unconfirmed: 3.0, ..Patience::default() };
+        let app = App::start_with(&config, None, patience, std::future::pending()).await;
+        let app = app.expect("it starts").expect("not stopped");
+        let admin = app.admin();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let ended = tokio::spawn(app.run(async {
+            let _ = stopped.await;
+        }));
+        Self { sim, admin, stop, ended, _registry: registry }
+    }
+
+    async fn stop(self) {
+        let _ = self.stop.send(());
+        self.ended.await.expect("it does not break").expect("a clean stop");
+    }
+}
+
 /// Asks a bridge within this process until `/health` has this status and says this.
 async fn tells(admin: std::net::SocketAddr, wanted: u16, word: &str) -> serde_json::Value {
     let begun = Instant::now();
@@ -176,30 +215,13 @@ async fn tells(admin: std::net::SocketAddr, wanted: u16, word: &str) -> serde_js
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_wait_for_too_long_are_told_as_a_stage_without_success() {
-    let sim = Sim::start(SimOptions { portals: 2, ..SimOptions::default() }).await.expect("a simulator");
     let mut brokers = tokio::task::block_in_place(|| Cluster::start(1, &Options::new()));
-    let registry = tempfile::tempdir().expect("a directory");
-    let text = format!(
-        "{}\n[fetch]\npoll_min = \"100ms\"\npoll_max = \"1s\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         [http]\nlisten = \"127.0.0.1:0\"\n[registry]\npath = {:?}\n\
-         [kafka]\nbootstrap_servers = \"{}\"\nmessage_timeout = \"5s\"\npartitions = 1\nreplication_factor = 1\n",
-        sim.configuration("unlimited", usize::MAX),
-        registry.path().join("registry"),
-        brokers.bootstrap(),
-    );
-    let config = Config::parse(std::path::Path::new("test"), &text, std::iter::empty()).expect("a configuration");
-    let patience = Patience { held: 3.0, unconfirmed: 3.0, ..Patience::default() };
-    let app = App::start_with(&config, None, patience, std::future::pending()).await;
-    let app = app.expect("it starts").expect("not stopped");
-    let admin = app.admin();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let ended = tokio::spawn(app.run(async {
-        let _ = stopped.await;
-    }));
+    let bridge = Impatient::start(&brokers.bootstrap(), "").await;
+    let admin = bridge.admin;
     tells(admin, 200, "").await;
 
     // Kafka has the rows, and neither portal clears them: a stage without success while work is due.
-    let portals: Vec<_> = sim.portals().collect();
+    let portals: Vec<_> = bridge.sim.portals().collect();
     for portal in &portals {
         portal.add_fault(Fault::new(Trouble::code("INTERNAL_SERVER_ERROR")).on("event.offline.clear"));
         portal.emit("ONCRMDEALUPDATE", r#"{"FIELDS":{"ID":"1"}}"#, "");
@@ -226,6 +248,43 @@ async fn rows_that_wait_for_too_long_are_told_as_a_stage_without_success() {
     assert!(portals[0].wait_until_empty(PATIENCE).await, "{:?}", portals[0].counts());
     let health = tells(admin, 200, "").await;
     assert!(!health.to_string().contains("for Kafka to acknowledge"), "{health}");
-    let _ = stop.send(());
-    ended.await.expect("it does not break").expect("a clean stop");
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_wait_for_a_topic_that_cannot_be_written_are_told_though_others_are_written() {
+    let broker = tokio::task::block_in_place(|| Broker::start(&Options::new().user("bridge", "secret")));
+    let login = "[kafka.security]\nprotocol = \"sasl_plaintext\"\nsasl_mechanism = \"PLAIN\"\n\
+                 username = \"bridge\"\npassword = \"secret\"\n";
+    let bridge = Impatient::start(&broker.sasl_bootstrap(), login).await;
+    let portals: Vec<_> = bridge.sim.portals().collect();
+    let change = |portal: usize, event: &str, id: u32| {
+        portals[portal].emit(event, &format!(r#"{{"FIELDS":{{"ID":"{id}"}}}}"#), "");
+    };
+    for portal in [0, 1] {
+        change(portal, "ONCRMDEALUPDATE", 1);
+        change(portal, "ONCRMCONTACTUPDATE", 1);
+        assert!(portals[portal].wait_until_empty(PATIENCE).await, "{:?}", portals[portal].counts());
+    }
+    tells(bridge.admin, 200, "").await;
+    let rule = ["--deny-principal", "User:bridge", "--operation", "Write", "--topic", "bitrix24.crm.deal"];
+    let acl = |words: &[&str]| {
+        let words: Vec<&str> = words.iter().chain(&rule).copied().collect();
+        tokio::task::block_in_place(|| broker.tool("org.apache.kafka.tools.AclCommand", &words))
+    };
+    acl(&["--add"]);
+    change(0, "ONCRMDEALUPDATE", 2);
+    let health = tells(bridge.admin, 503, "for Kafka to acknowledge them").await;
+    let problems = health["problems"].to_string();
+    assert!(problems.contains("rows of one portal wait for a topic that cannot be written"), "{health}");
+    assert_eq!((&health["rows_held"], &health["broker"]["answering"]), (&1.into(), &true.into()), "{health}");
+    // What the other portal has goes on to be written and cleared.
+    change(1, "ONCRMCONTACTUPDATE", 2);
+    assert!(portals[1].wait_until_empty(PATIENCE).await, "{:?}", portals[1].counts());
+
+    acl(&["--remove", "--force"]);
+    assert!(portals[0].wait_until_empty(PATIENCE).await, "{:?}", portals[0].counts());
+    let health = tells(bridge.admin, 200, "\"rows_held\":0").await;
+    assert_eq!(health["problems"], serde_json::json!([]), "{health}");
+    bridge.stop().await;
 }
