@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use b24kafka::sim::{Options as SimOptions, Portal, Sim};
 use rdkafka::{
     ClientConfig,
     error::KafkaError,
@@ -18,6 +19,7 @@ use rdkafka::{
 };
 use support::{
     broker::{Broker, Cluster, Options},
+    judge::judge,
     process::{Guarded, Signal},
     reader::{self, ReadRecord},
 };
@@ -205,4 +207,44 @@ fn starts_a_child_and_hangs() {
 fn alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+}
+
+/// The record of a deal's row, produced at a time, with a mark or none.
+fn record(portal: &Portal, row: u64, timestamp: i64, mark: &str) -> ReadRecord {
+    let changed_at = portal.ledger().entry(row).expect("a row").changed_at;
+    let id = ("ce_id".to_owned(), format!("{}:{row}:{changed_at}", portal.member_id()));
+    let mark = (!mark.is_empty()).then(|| (mark.to_owned(), "1".to_owned()));
+    ReadRecord {
+        topic: "deals".to_owned(),
+        partition: 0,
+        offset: timestamp,
+        timestamp,
+        key: Some("1".to_owned()),
+        java_partition: None,
+        headers: [id].into_iter().chain(mark).collect(),
+        value: None,
+    }
+}
+
+#[tokio::test]
+async fn the_judge_excuses_disorder_by_a_mark_or_by_a_life_in_between() {
+    let sim = Sim::start(SimOptions::default()).await.expect("a simulator");
+    let portal = sim.portal(0).expect("a portal");
+    let deal = r#"{"FIELDS":{"ID":"1"}}"#;
+    let (old, new) = (portal.emit("ONCRMDEALADD", deal, ""), portal.emit("ONCRMDEALUPDATE", deal, ""));
+    for (mark, lives, disordered) in [
+        ("", vec![5], 1),
+        ("", vec![5, 15], 1),
+        ("b24_late", vec![5], 0),
+        ("b24_redelivery", vec![5], 1),
+        ("b24_redelivery", vec![5, 8], 1),
+        ("b24_redelivery", vec![5, 15], 0),
+        ("b24_redelivery", vec![5, 25], 1),
+    ] {
+        let records = [record(&portal, new, 10, ""), record(&portal, old, 20, mark)];
+        assert_eq!(judge(&portal, &records, &lives).disordered.len(), disordered, "{mark:?} {lives:?}");
+    }
+    let records = [old, new, old].map(|row| record(&portal, row, 10, ""));
+    let judgement = judge(&portal, &records, &[5]);
+    assert_eq!((judgement.disordered.len(), judgement.duplicates), (0, 1), "a repetition is no disorder");
 }

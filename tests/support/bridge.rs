@@ -6,7 +6,7 @@ use std::{
     net::TcpStream,
     path::PathBuf,
     process::{Command, ExitStatus},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
@@ -26,7 +26,8 @@ pub struct Bridge {
     public: u16,
     process: Option<Guarded>,
     recording: Option<Recording>,
-    lives: usize,
+    /// When each process was started, in milliseconds since 1970.
+    lives: Vec<i64>,
     dir: tempfile::TempDir,
 }
 
@@ -78,7 +79,7 @@ impl Bridge {
             dir.path().join("registry"),
         );
         fs::write(dir.path().join("b24kafka.toml"), text).expect("written");
-        Self { dir, admin, public, process: None, recording: None, lives: 0 }
+        Self { dir, admin, public, process: None, recording: None, lives: Vec::new() }
     }
 
     pub fn config(&self) -> PathBuf {
@@ -100,9 +101,9 @@ impl Bridge {
         fs::read(recording.path()).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// How many processes have been started.
-    pub fn lives(&self) -> usize {
-        self.lives
+    /// When each process was started, in milliseconds since 1970.
+    pub fn lives(&self) -> &[i64] {
+        &self.lives
     }
 
     /// Starts the process; its log goes on where the last one ended.
@@ -112,7 +113,8 @@ impl Bridge {
 
     /// Starts the process by way of a command that ends in executing it.
     pub fn start_under(&mut self, prefix: &[String]) {
-        self.lives += 1;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
+        self.lives.push(i64::try_from(now.as_millis()).expect("a time"));
         let log = File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log");
         let words: Vec<&str> = prefix.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_b24kafka")]).collect();
         let mut command = Command::new(words[0]);

@@ -33,7 +33,7 @@ impl Judgement {
 
 /// Compares the records of one portal, in the order of their offsets within each partition, with its ledger; `lives` as in
 /// [`Hearing::of`].
-pub fn judge(portal: &Portal, records: &[ReadRecord], lives: usize) -> Judgement {
+pub fn judge(portal: &Portal, records: &[ReadRecord], lives: &[i64]) -> Judgement {
     let mut hearing = Hearing::of(lives);
     records.iter().for_each(|record| hearing.hear(record));
     hearing.judge(portal)
@@ -43,28 +43,31 @@ pub fn judge(portal: &Portal, records: &[ReadRecord], lives: usize) -> Judgement
 #[derive(Debug, Default)]
 pub struct Hearing {
     heard: BTreeMap<String, Heard>,
-    /// The records are the work of several processes.
-    lives: bool,
+    /// When each process that wrote them was started, in milliseconds since 1970.
+    lives: Vec<i64>,
 }
 
 /// What was heard of one portal.
 #[derive(Debug, Default)]
 struct Heard {
     seen: BTreeSet<String>,
-    /// The newest row of each topic and key.
-    newest: BTreeMap<(String, String), u64>,
+    /// The newest row of each topic and key, and when it was first produced.
+    newest: BTreeMap<(String, String), (u64, i64)>,
     disordered: Vec<String>,
     duplicates: usize,
 }
 
 impl Hearing {
-    /// For records that so many processes have written one after the other.
+    /// For records of processes that were started one after the other, at these times.
     ///
-    /// `b24_late` tells of a row below one that *its* process has published. A process that was killed may have published a
-    /// newer row of an object while an older one was hidden by a lost answer; its successor finds that one and cannot know
-    /// (`b24_redelivery` is all that it can say). Within one life there is no such excuse.
-    pub fn of(lives: usize) -> Self {
-        Self { lives: lives > 1, ..Self::default() }
+    /// `b24_late` tells of a row below one that *its* process has published. So there is one excuse for a first delivery that
+    /// comes behind a newer one without it, and this is its schedule: a row is hidden, since the answer to its `get` was lost
+    /// or the `get` is executed late; its process publishes a newer row of the same object, and is killed before it has found
+    /// the hidden one; the next process finds that, and cannot know of the newer one (`b24_redelivery` is all that it can
+    /// say). Without reservations an older row may change in the meantime, with the same effect. A process was started
+    /// between the two records then. Within one life there is no excuse.
+    pub fn of(lives: &[i64]) -> Self {
+        Self { lives: lives.into(), ..Self::default() }
     }
 
     /// Records of a partition have to come in the order of their offsets.
@@ -78,17 +81,21 @@ impl Hearing {
             None => self.heard.entry(member.to_owned()).or_default(),
         };
         let key = (record.topic.clone(), record.key.clone().expect("a key"));
-        let high = heard.newest.entry(key).or_default();
-        let redelivery = self.lives && record.header("b24_redelivery").is_some();
-        let marked = record.header("b24_late").is_some() || redelivery;
+        let newest = heard.newest.entry(key).or_default();
+        let (high, since) = *newest;
+        let heir = || self.lives.iter().any(|born| (since..=record.timestamp).contains(born));
+        let redelivery = record.header("b24_redelivery").is_some();
+        let marked = record.header("b24_late").is_some() || (redelivery && heir());
         if heard.seen.insert(id.to_owned()) {
-            if row < *high && !marked {
+            if row < high && !marked {
                 heard.disordered.push(id.to_owned());
             }
         } else {
             heard.duplicates += 1;
         }
-        *high = row.max(*high);
+        if row > high {
+            *newest = (row, record.timestamp);
+        }
     }
 
     /// What was heard of a portal against its ledger.
