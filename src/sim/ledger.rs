@@ -199,6 +199,8 @@ pub struct Requests {
     pub http: u64,
     /// Requests to the OAuth server.
     pub oauth: u64,
+    /// Those of them that a fault let be carried out with no answer that can be read.
+    pub unanswered_refreshes: u64,
     /// Calls that were executed per method, commands of a `batch` included.
     pub calls: BTreeMap<String, u64>,
     /// Faults that struck, per kind.

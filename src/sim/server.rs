@@ -159,7 +159,13 @@ async fn token(world: &World, params: &Php) -> Result<Response<Body>, Cut> {
     let trouble = {
         let mut state = portal.lock();
         state.requests.oauth += 1;
-        state.strike(&["oauth"], Level::OAuth)
+        let trouble = state.strike(&["oauth"], Level::OAuth);
+        let unanswered = matches!(
+            trouble,
+            Some(Trouble::LostAnswer | Trouble::Late(_) | Trouble::Truncated | Trouble::Status { executed: true, .. })
+        );
+        state.requests.unanswered_refreshes += u64::from(unanswered);
+        trouble
     };
     let exchange = || match oauth::exchange(portal, &grant) {
         Ok(body) => Reply { status: 200, body },
