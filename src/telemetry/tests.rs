@@ -181,7 +181,8 @@ fn what_is_told_at_the_end_is_bounded_and_adds_up() {
 }
 
 #[test]
-fn a_panic_is_one_more_object() {
+fn a_panic_is_one_more_object_and_shows_no_secret() {
+    let token = secrecy::SecretString::from("made-up-t0ken");
     let (page, dispatch, handle) = log("info", Format::Json, &[]);
     let plain = panic::take_hook();
     let doomed = std::thread::current().id();
@@ -191,7 +192,8 @@ fn a_panic_is_one_more_object() {
             plain(info);
         }
     }));
-    let caught = tracing::dispatcher::with_default(&dispatch, || panic::catch_unwind(|| panic!("no way out")));
+    let caught =
+        tracing::dispatcher::with_default(&dispatch, || panic::catch_unwind(|| panic!("no way out with {token:?}")));
     drop(panic::take_hook());
     assert!(caught.is_err() && handle.format == Format::Json);
     let lines = page.lines();
@@ -199,4 +201,5 @@ fn a_panic_is_one_more_object() {
     let line: Value = serde_json::from_str(&lines[0]).expect("an object");
     let error = line["error"].as_str().expect("a text");
     assert!(line["level"] == "ERROR" && error.contains("no way out") && error.contains("tests.rs:"), "{line}");
+    assert!(error.contains("REDACTED") && !lines[0].contains("made-up-t0ken"), "{line}");
 }

@@ -20,4 +20,5 @@ mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
+mod threads;
 mod topics;

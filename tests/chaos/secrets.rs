@@ -1,6 +1,7 @@
 //! Whatever the bridge writes and wherever it writes it, no secret is in it.
 //!
-//! The real binary tells all that it can tell, through refreshes, lost answers, refusals, dead letters, kills and stops.
+//! The real binary tells all that it can tell, through refreshes, lost answers, refusals, dead letters, kills, stops and a
+//! panic.
 //! Everything that comes out of it is kept, and searched for every secret that it was given or has received.
 
 use std::{
@@ -21,6 +22,7 @@ use super::{
         process::Signal,
         reader,
     },
+    threads::{self, Threads},
 };
 
 /// All made up, and to be found nowhere.
@@ -173,6 +175,24 @@ async fn tokens_come_and_go(bridge: &Bridge, portal: &Portal) {
     portal.send_install(&url).await.expect("an answer");
 }
 
+/// Tasks of it panic while it holds every secret, since there is no thread for what they need to ask or to tell the broker.
+/// What else it comes to after that is the affair of other tests: it is killed, and the next start goes on.
+async fn a_task_panics(bridge: &mut Bridge, portal: &Portal) {
+    let threads = Threads::new();
+    tokio::task::block_in_place(|| {
+        bridge.start_under(&threads.prefix());
+        bridge.wait_ready();
+    });
+    assert!(portal.wait_until_empty(PATIENCE).await, "{:?}", portal.counts());
+    threads.deny();
+    emit(portal);
+    until("a task panics", || bridge.log().contains(threads::PANIC)).await;
+    until("it says where", || bridge.log().matches("stack backtrace").count() > 0).await;
+    tokio::task::block_in_place(|| bridge.kill());
+    start(bridge);
+    assert!(portal.wait_until_empty(PATIENCE).await, "{:?}", portal.counts());
+}
+
 /// The files of the registry: each may hold the tokens of its own portal.
 fn read_registry(dir: &Path, sim: &Sim) {
     let all = secrets(sim);
@@ -258,8 +278,7 @@ async fn no_secret_is_written_anywhere() {
     bridge.signal(Signal::Int);
     tokio::task::block_in_place(|| bridge.wait());
     busy.clear_faults();
-    start(&mut bridge);
-    assert!(busy.wait_until_empty(PATIENCE).await, "{:?}", busy.counts());
+    a_task_panics(&mut bridge, busy).await;
     let status = tokio::task::block_in_place(|| bridge.stop());
     assert_eq!(status.code(), Some(0));
 
@@ -272,7 +291,15 @@ async fn no_secret_is_written_anywhere() {
     // All of it was there to be searched.
     assert!(dead > 0 && records.len() > 100, "{dead} dead letters in {} records", records.len());
     assert!(all.len() > 20, "{} secrets", all.len());
-    for words in ["TRACE", "[redacted]", "refreshed the portal's tokens", "needs_reinstall", "SASL", "sasl_plaintext"] {
+    for words in [
+        "TRACE",
+        "[redacted]",
+        "refreshed the portal's tokens",
+        "needs_reinstall",
+        threads::PANIC,
+        "SASL",
+        "sasl_plaintext",
+    ] {
         assert!(written.contains(words), "nothing was written of {words}");
     }
     assert!(written.contains(&busy.member_id()), "a portal is named");
