@@ -1,6 +1,6 @@
 //! Calls with the tokens of ordinary employees: they are of the portal, and its queues cannot be read with them.
 
-use b24kafka::sim::{Fault, Trouble};
+use b24kafka::sim::{Fault, Portal, Trouble};
 use secrecy::ExposeSecret as _;
 
 use super::{
@@ -8,15 +8,21 @@ use super::{
         STRANGERS, at, call, counted, event_url, form, holds_the_living_pair, knows_the_application_token, open, send,
         stored, with,
     },
-    stage::{PATIENCE, Setup},
+    stage::{PATIENCE, Running, Setup, Stage},
 };
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_tokens_of_an_ordinary_employee_never_replace_the_administrators() {
+/// A configured portal that is served.
+async fn served() -> (Stage, Portal, Running) {
     let stage = open(Setup { configured: usize::MAX, ..STRANGERS }).await;
     let portal = stage.portal(0);
     let running = stage.start().await;
     running.portal(&portal, |seen| seen["state"] == "active").await;
+    (stage, portal, running)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tokens_of_an_ordinary_employee_never_replace_the_administrators() {
+    let (stage, portal, running) = served().await;
     portal.expire_tokens();
     portal.backlog(20, 1);
     assert!(portal.wait_until_empty(PATIENCE).await);
@@ -87,10 +93,7 @@ async fn an_ordinary_employee_cannot_install_and_is_told_why() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_portal_that_does_not_say_whose_tokens_they_are_keeps_its_own() {
-    let stage = open(Setup { configured: usize::MAX, ..STRANGERS }).await;
-    let portal = stage.portal(0);
-    let running = stage.start().await;
-    running.portal(&portal, |seen| seen["state"] == "active").await;
+    let (stage, portal, running) = served().await;
     let before = stored(&stage, &portal);
     portal.add_fault(Fault::new(Trouble::code("OVERLOAD_LIMIT")).on("profile").times(2));
     let token = portal.employee_token();

@@ -92,6 +92,16 @@ impl Stage {
         assert_eq!(self.portal.counts().reserved, 0, "{}", self.bridge.log());
     }
 
+    /// One that has confirmed what came until then, and has left the rest alone.
+    fn stops_having_confirmed(&mut self, cleared: u64, free: usize) {
+        self.stops_well(NOTHING_LEFT);
+        assert_eq!(
+            (self.portal.totals().cleared, self.portal.counts().free),
+            (cleared, free),
+            "what came was confirmed"
+        );
+    }
+
     /// What was left is found by the next start, and nothing is lost or repeated without need.
     async fn goes_on(&mut self, duplicates_allowed: bool) {
         self.portal.clear_faults();
@@ -127,8 +137,7 @@ async fn while_a_get_is_on_its_way() {
     stage.portal.add_fault(Fault::new(Trouble::Slow(SLOW)).on("event.offline.get").times(1));
     stage.emit(50);
     stage.until("the portal reserves", || stage.portal.counts().reserved == 20).await;
-    stage.stops_well(NOTHING_LEFT);
-    assert_eq!((stage.portal.counts().free, stage.portal.totals().cleared), (30, 20), "what came was confirmed");
+    stage.stops_having_confirmed(20, 30);
     stage.goes_on(false).await;
 }
 
@@ -141,8 +150,7 @@ async fn while_a_slow_broker_takes_records() {
     stage.broker.broker_round_trip_time(1, SLOW).expect("slow");
     stage.emit(50);
     stage.until("rows are held", || stage.bridge.metric("b24kafka_rows_held") > 0.5).await;
-    stage.stops_well(NOTHING_LEFT);
-    assert_eq!((stage.portal.counts().free, stage.portal.totals().cleared), (30, 25), "what came was confirmed");
+    stage.stops_having_confirmed(25, 30);
     stage.broker.broker_round_trip_time(1, Duration::ZERO).expect("quick");
     stage.goes_on(false).await;
 }
@@ -186,8 +194,7 @@ async fn while_a_clear_is_on_its_way() {
     stage.emit(50);
     // The same request reserves the next rows.
     stage.until("the portal clears", || stage.portal.totals().cleared == 20).await;
-    stage.stops_well(NOTHING_LEFT);
-    assert_eq!((stage.portal.counts().free, stage.portal.totals().cleared), (10, 40), "what came was confirmed");
+    stage.stops_having_confirmed(40, 10);
     stage.goes_on(false).await;
 }
 

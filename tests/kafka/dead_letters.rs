@@ -90,16 +90,7 @@ async fn a_dead_letter_topic_that_takes_nothing_holds_its_row_and_says_so() {
     for id in 10..20 {
         deal(&portal, id, 0);
     }
-    let begun = Instant::now();
-    loop {
-        let (status, said) = stage.bridge.get("/health").expect("an answer");
-        if status == 503 {
-            assert!(said.contains("cannot be written"), "{said}");
-            break;
-        }
-        assert!(begun.elapsed() < PATIENCE, "/health does not say it: {said}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    health_tells_of_a_topic(&stage).await;
     let ledger = portal.ledger();
     let held = ledger.entries().iter().find(|entry| entry.id == nameless).expect("the row");
     assert!(matches!(held.fate, Fate::Reserved(_)), "nothing is dropped: {held:?}");
@@ -111,6 +102,20 @@ async fn a_dead_letter_topic_that_takes_nothing_holds_its_row_and_says_so() {
     let records = stage.records();
     assert_eq!(letters(&portal, &records, nameless).len(), 1);
     assert_eq!(deals(&records), 11);
+}
+
+/// Waits until `/health` says that rows wait for a topic.
+async fn health_tells_of_a_topic(stage: &Stage) {
+    let begun = Instant::now();
+    loop {
+        let (status, said) = stage.bridge.get("/health").expect("an answer");
+        if status == 503 {
+            assert!(said.contains("cannot be written"), "{said}");
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "/health does not say it: {said}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Sets a property of a topic; `value` is empty to take it back.
@@ -271,16 +276,7 @@ async fn a_record_whose_time_the_broker_does_not_believe_is_held_and_is_no_dead_
     stage.start();
     let settled = |counts: b24kafka::sim::Counts| counts.free == 0 && counts.reserved == 10;
     assert!(portal.wait_until(PATIENCE, settled).await, "the contacts pass:\n{}", stage.bridge.log());
-    let begun = Instant::now();
-    loop {
-        let (status, said) = stage.bridge.get("/health").expect("an answer");
-        if status == 503 {
-            assert!(said.contains("cannot be written"), "{said}");
-            break;
-        }
-        assert!(begun.elapsed() < PATIENCE, "/health does not say it: {said}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    health_tells_of_a_topic(&stage).await;
     let said = stage.bridge.log();
     let told = |line: &str| line.contains("WARN") && line.contains(DEALS) && line.contains("clocks");
     assert!(said.lines().any(told), "the log says why:\n{said}");
