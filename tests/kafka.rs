@@ -4,6 +4,8 @@
 mod dead_letters;
 #[path = "kafka/spoiler.rs"]
 mod spoiler;
+#[path = "kafka/stop.rs"]
+mod stop;
 mod support;
 
 use std::{collections::BTreeMap, time::Duration};
