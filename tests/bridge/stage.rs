@@ -10,6 +10,7 @@ use b24kafka::{
     config::Config,
     fleet::roster::{Grant, Roster},
     protocol::types::PortalId,
+    registry::RegistryError,
     sim::{Limits, Options, Portal, Sim},
 };
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
@@ -120,8 +121,16 @@ impl Stage {
 
     pub async fn start_with(&self, patience: Patience) -> Running {
         let recording = Recording::new(self.trace());
-        let app = App::start_with(&self.config, Some(recording.path()), patience, std::future::pending());
-        let app = app.await.expect("it starts").expect("not stopped");
+        let begun = Instant::now();
+        let app = loop {
+            let app = App::start_with(&self.config, Some(recording.path()), patience, std::future::pending()).await;
+            match app {
+                // A connection that asked the last one something may outlive it by a moment, and the lock with it: a
+                // process would be gone.
+                Err(AppError::Registry(RegistryError::Locked { .. })) if begun.elapsed() < PATIENCE => tick().await,
+                app => break app.expect("it starts").expect("not stopped"),
+            }
+        };
         assert!(self.trace().exists(), "it is recorded");
         let (admin, roster) = (app.admin(), app.roster().clone());
         let (stop, stopped) = tokio::sync::oneshot::channel();
