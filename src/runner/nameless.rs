@@ -267,8 +267,6 @@ impl Runner {
     }
 }
 
-impl Shelf {}
-
 impl Drop for Shelf {
     fn drop(&mut self) {
         self.abandoned.leave_nameless(self.session.portal(), &self.connector, self.machine.held());

@@ -84,6 +84,13 @@ impl Filter {
         Ok(Self(conditions))
     }
 
+    /// The same without its conditions on `MESSAGE_ID`.
+    #[must_use]
+    pub fn without_messages(mut self) -> Self {
+        self.0.retain(|(field, ..)| *field != Field::Message);
+        self
+    }
+
     /// Whether a row passes.
     pub fn passes(&self, row: &Row) -> bool {
         self.0.iter().all(|(field, op, value)| {

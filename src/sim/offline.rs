@@ -41,7 +41,7 @@ pub fn select(state: &mut State, caller: &Caller, params: &Php) -> Result<Select
     }
     let get = Get {
         source: process.map_or(Source::Free, |p| Source::Reservation(Hex::parse(p))),
-        filter: Filter::parse(params.get("filter"), &state.zone, false)?,
+        filter: filter(state, params, false)?,
         order: Order::parse(params.get("order"), Field::ChangedAt, false)?,
         limit,
         error: params.get("error").is_some_and(|e| e.int() != 0),
@@ -83,10 +83,15 @@ pub fn finish(state: &mut State, caller: &Caller, selected: Selected) -> Answer 
     Answer { rows, ..Answer::new(format!(r#"{{"process_id":{process},"events":{events}}}"#)) }
 }
 
+fn filter(state: &State, params: &Php, full: bool) -> Result<Filter, Failure> {
+    let filter = Filter::parse(params.get("filter"), &state.zone, full)?;
+    Ok(if state.deaf { filter.without_messages() } else { filter })
+}
+
 /// `event.offline.list`.
 pub fn list(state: &mut State, caller: &Caller, params: &Php) -> Result<Answer, Failure> {
     admin(state, caller)?;
-    let filter = Filter::parse(params.get("filter"), &state.zone, true)?;
+    let filter = filter(state, params, true)?;
     let order = Order::parse(params.get("order"), Field::Id, true)?;
     let start = params.get("start").map_or(0, Php::int);
     let start = usize::try_from(start).unwrap_or(0);

@@ -292,6 +292,11 @@ impl Portal {
         self.0.lock().nameless = event.map(str::to_owned);
     }
 
+    /// Whether filters by `MESSAGE_ID` are heeded from now on.
+    pub fn heed_messages(&self, heeds: bool) {
+        self.0.lock().deaf = !heeds;
+    }
+
     /// Sets the limits.
     pub fn set_limits(&self, limits: Limits) {
         self.0.lock().limits = limits;

@@ -82,6 +82,8 @@ pub struct State {
     pub unheard: i64,
     /// The event whose rows are shown without their `ID`.
     pub nameless: Option<String>,
+    /// Filters by `MESSAGE_ID` are not heeded.
+    pub deaf: bool,
     next_purge: i64,
 }
 
@@ -117,6 +119,7 @@ impl State {
             objects: 0,
             unheard: 0,
             nameless: None,
+            deaf: false,
             next_purge: 0,
         }
     }

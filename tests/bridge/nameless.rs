@@ -131,6 +131,29 @@ async fn a_free_row_without_a_name_is_looked_at_and_then_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_that_heeds_no_message_is_asked_to_delete_nothing_by_it() {
+    let stage = Stage::plain().await;
+    let portal = stage.portal(0);
+    portal.set_feature(RESERVATIONS, false);
+    portal.heed_messages(false);
+    change(&portal, 0..3);
+    portal.advance(Duration::from_secs(10));
+    let running = stage.start().await;
+    let seen = running.portal(&portal, |seen| seen["rows_stuck"] == 3).await;
+    assert_eq!(seen["mode"], "conditional", "{seen}");
+    let begun = Instant::now();
+    while portal.counts().free > 3 {
+        portal.advance(Duration::from_secs(10));
+        assert!(begun.elapsed() < PATIENCE, "{:?}", portal.counts());
+        tick().await;
+    }
+    assert!(nameless(&portal).iter().all(|entry| entry.fate == Fate::Free), "{:?}", portal.ledger());
+    running.assert_conserved().await;
+    running.stop().await.expect("a clean stop");
+    judge(&stage, &portal, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_free_row_that_changes_before_its_deletion_is_published_again() {
     let stage = Stage::plain().await;
     let portal = stage.portal(0);
